@@ -1,0 +1,36 @@
+//! A safe layer over DPDK: environment, memory pools, mbufs, ports and their queues, pinned workers.
+//!
+//! Every use of `unsafe` over `dpdk-sys` is in this folder. What its types guarantee to the rest:
+//!
+//! * An [`Mbuf`] has one owner. Dropping it gives it back to its pool; transmitting moves it into the driver;
+//!   what the driver did not take stays with the caller. Safe code can neither leak one into a freed pool nor
+//!   free one twice.
+//! * A [`Mempool`] is freed only when every mbuf is back in it; a pool that still misses one is kept, with the
+//!   environment beneath it, for the life of the process.
+//! * A [`Port`]'s [`RxQueue`] and [`TxQueue`] are unique handles, so one thread polls a queue; the port closes
+//!   after the last of them is gone.
+//! * The [`Eal`] is initialised once per process and outlives everything that was made from it.
+//!
+//! Teardown order follows from ownership: queues, ports, pools, environment.
+
+mod affinity;
+mod clock;
+mod eal;
+mod error;
+mod lcore;
+mod mbuf;
+mod mempool;
+mod port;
+mod prefetch;
+
+pub use affinity::{allowed_cores, pin_current_thread};
+pub use clock::{cycles, cycles_to_ns, ns_to_cycles};
+pub use eal::{Eal, EalOptions};
+pub use error::Error;
+pub use lcore::LcoreHandle;
+pub use mbuf::{Checksum, Mbuf};
+pub use mempool::{Mempool, MempoolUse};
+pub use port::{
+    Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue,
+};
+pub use prefetch::prefetch_read;
