@@ -22,6 +22,7 @@ mod mbuf;
 mod mempool;
 mod port;
 mod prefetch;
+mod shared_memory;
 
 pub use affinity::{allowed_cores, pin_current_thread};
 pub use clock::{cycles, cycles_to_ns, ns_to_cycles};
@@ -34,3 +35,4 @@ pub use port::{
     Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue,
 };
 pub use prefetch::prefetch_read;
+pub use shared_memory::{SharedMemory, is_memory_backed};

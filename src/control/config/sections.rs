@@ -1,0 +1,200 @@
+//! The sections that are one table each: `[gateway]`, `[memory]`, `[metrics]`, `[host]`, `[srtp]`,
+//! `[sessions]`. Defaults and ranges are those of `docs/configuration.md`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::load::resolve;
+use super::model::{Gateway, HostLimits, Memory, Metrics, Port, Srtp};
+use super::reader::Reader;
+use crate::srtp::ReplayWindowSize;
+
+/// Where index reservations are kept if the configuration does not say.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/voxlane";
+
+/// Buffers a worker holds outside the descriptor rings: its mempool cache, the burst it works on and what
+/// waits for transmission.
+pub const BUFFERS_PER_WORKER: u32 = 1024;
+
+/// Upper bound of the hugepage memory one buffer takes, in bytes: mbuf 128, headroom 128, data room 2048,
+/// mempool header, and padding.
+pub const BUFFER_BYTES: u64 = 2560;
+
+const DEFAULT_BUFFERS: u32 = 16_384;
+const DEFAULT_HUGEPAGES_MIB: u32 = 512;
+const DEFAULT_METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+const MIB: u64 = 1024 * 1024;
+
+/// The word that switches an optional part off.
+const NONE: &str = "none";
+
+/// Longest gateway name: EAL makes file names of it.
+const MAX_NAME: usize = 32;
+
+pub(super) fn gateway(root: &Reader<'_, '_>, base_dir: &Path) -> Gateway {
+    let mut gateway = Gateway {
+        name: String::new(),
+        state_directory: Some(PathBuf::from(DEFAULT_STATE_DIRECTORY)),
+    };
+    let Some(section) = root.section("gateway") else {
+        return gateway;
+    };
+    if let Some(given) = section.required("name", "add name = \"demo\" under [gateway]")
+        && let Some(name) = given.string("demo")
+    {
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !(1..=MAX_NAME).contains(&name.len()) || !name.chars().all(is_allowed) {
+            given.error_showing(name, "is not a gateway name", "use 1 to 32 of a-z, 0-9 and -");
+        }
+        gateway.name = name.to_owned();
+    }
+    if let Some(given) = section.optional("state_directory")
+        && let Some(path) = given.string(DEFAULT_STATE_DIRECTORY)
+    {
+        if path.is_empty() {
+            given.error(
+                "is empty",
+                "give a directory, or \"none\" to keep nothing over a restart",
+            );
+        }
+        gateway.state_directory = (path != NONE).then(|| resolve(base_dir, path));
+    }
+    section.finish();
+    gateway
+}
+
+pub(super) fn metrics(root: &Reader<'_, '_>) -> Metrics {
+    let mut metrics = Metrics {
+        listen: Some(DEFAULT_METRICS),
+    };
+    let Some(section) = root.section("metrics") else {
+        return metrics;
+    };
+    if let Some(given) = section.optional("listen")
+        && let Some(text) = given.string("127.0.0.1:9464")
+    {
+        match text.parse() {
+            _ if text == NONE => metrics.listen = None,
+            Ok(address) => metrics.listen = Some(address),
+            Err(_) => given.error_showing(
+                text,
+                "is not an address with a port",
+                "write it like \"127.0.0.1:9464\" or \"[::1]:9464\", or \"none\" to serve no metrics",
+            ),
+        }
+    }
+    section.finish();
+    metrics
+}
+
+pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {
+    let mut limits = HostLimits {
+        arp_per_second: 1000,
+        icmp_per_second: 100,
+        punt_per_second: 10_000,
+    };
+    let Some(section) = root.section("host") else {
+        return limits;
+    };
+    for (key, limit) in [
+        ("arp_per_second", &mut limits.arp_per_second),
+        ("icmp_per_second", &mut limits.icmp_per_second),
+        ("punt_per_second", &mut limits.punt_per_second),
+    ] {
+        *limit = section.integer(key, 1..=1_000_000, *limit);
+    }
+    section.finish();
+    limits
+}
+
+pub(super) fn srtp(root: &Reader<'_, '_>) -> Srtp {
+    let default = ReplayWindowSize::default();
+    let Some(section) = root.section("srtp") else {
+        return Srtp {
+            replay_window: default,
+        };
+    };
+    let window = section.optional("replay_window").and_then(|given| {
+        let packets = given.integer(ReplayWindowSize::MIN.packets()..=ReplayWindowSize::MAX.packets())?;
+        let size = ReplayWindowSize::new(packets);
+        if size.is_err() {
+            given.error(
+                format_args!("= {packets} is not a multiple of 64"),
+                "use 64, 128, 192 ... 1024",
+            );
+        }
+        size.ok()
+    });
+    section.finish();
+    Srtp {
+        replay_window: window.unwrap_or(default),
+    }
+}
+
+/// Reads `[memory]` and checks that it suffices for `ports`, each with one queue pair per worker.
+pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> Memory {
+    let mut memory = Memory {
+        hugepages_mib: DEFAULT_HUGEPAGES_MIB,
+        buffers: DEFAULT_BUFFERS,
+    };
+    let Some(section) = root.section("memory") else {
+        return memory;
+    };
+    let before = section.scope().problems.count();
+    memory.hugepages_mib = section.integer("hugepages_mib", 64..=1_048_576, memory.hugepages_mib);
+    memory.buffers = section.integer("buffers", 1024..=16_777_216, memory.buffers);
+
+    // Values that are wrong by themselves were reported and replaced: sums over them would mislead.
+    if section.scope().problems.count() == before {
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+        let rings = ports
+            .iter()
+            .map(|port| u32::from(port.rx_descriptors) + u32::from(port.tx_descriptors));
+        let needed = rings
+            .map(|descriptors| descriptors.saturating_mul(workers))
+            .fold(BUFFERS_PER_WORKER.saturating_mul(workers), u32::saturating_add);
+        if memory.buffers < needed {
+            let spot = section.at("buffers");
+            let default = if spot.is_absent() { " (the default)" } else { "" };
+            let buffers = memory.buffers;
+            spot.error(
+                format_args!(
+                    "= {buffers}{default} is too few: {needed} are needed for all RX and TX descriptors of \
+                     each worker on each port, and {BUFFERS_PER_WORKER} per worker"
+                ),
+                format!("set buffers = {needed} or more, or use fewer descriptors"),
+            );
+        }
+        let needed_mib = (u64::from(memory.buffers) * BUFFER_BYTES).div_ceil(MIB);
+        if u64::from(memory.hugepages_mib) < needed_mib {
+            let Memory {
+                hugepages_mib,
+                buffers,
+            } = memory;
+            section.at("hugepages_mib").error(
+                format_args!("= {hugepages_mib} cannot hold {buffers} buffers of {BUFFER_BYTES} bytes"),
+                format!("set hugepages_mib = {needed_mib} or more, or use fewer buffers"),
+            );
+        }
+    }
+    section.finish();
+    memory
+}
+
+/// The sessions file and the line that names it, if there is one.
+pub(super) fn sessions_file(root: &Reader<'_, '_>, base_dir: &Path) -> Option<(PathBuf, u32)> {
+    let section = root.section("sessions")?;
+    let file = section.optional("file").and_then(|given| {
+        let path = given.string("sessions.jsonl")?;
+        if path.is_empty() {
+            given.error(
+                "is empty",
+                "give the path of a sessions file, or leave [sessions] out",
+            );
+            return None;
+        }
+        Some((resolve(base_dir, path), given.line))
+    });
+    section.finish();
+    file
+}

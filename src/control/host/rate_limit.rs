@@ -1,0 +1,88 @@
+//! Token buckets: how often the host answers.
+
+/// One token in the bucket's own unit, so that a nanosecond at one token per second adds exactly one.
+const TOKEN: u64 = 1_000_000_000;
+
+/// Allows a number of events per second on average, and as many at once after a second of silence.
+#[derive(Debug, Clone)]
+pub struct TokenBucket {
+    per_second: u64,
+    level: u64,
+    updated_ns: u64,
+}
+
+impl TokenBucket {
+    /// A full bucket. With a rate of zero it allows nothing.
+    pub fn new(per_second: u32) -> Self {
+        let per_second = u64::from(per_second);
+        TokenBucket {
+            per_second,
+            level: per_second * TOKEN,
+            updated_ns: 0,
+        }
+    }
+
+    /// Takes a token at `now_ns`, nanoseconds on any clock that does not run backwards. False if there is none.
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        let elapsed = now_ns.saturating_sub(self.updated_ns);
+        self.updated_ns = self.updated_ns.max(now_ns);
+        let gained = elapsed.saturating_mul(self.per_second);
+        self.level = self.level.saturating_add(gained).min(self.per_second * TOKEN);
+        match self.level.checked_sub(TOKEN) {
+            Some(rest) => {
+                self.level = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn taken(bucket: &mut TokenBucket, now_ns: u64) -> usize {
+        (0..10_000).take_while(|_| bucket.take(now_ns)).count()
+    }
+
+    #[test]
+    fn allows_the_rate_and_one_second_of_burst() {
+        let mut bucket = TokenBucket::new(100);
+        assert_eq!(taken(&mut bucket, 0), 100);
+        assert_eq!(taken(&mut bucket, 0), 0);
+        assert_eq!(taken(&mut bucket, 10_000_000), 1, "one hundredth of a second");
+        assert_eq!(taken(&mut bucket, 19_999_999), 0);
+        assert_eq!(
+            taken(&mut bucket, 20_000_000),
+            1,
+            "no part of a token is lost in between"
+        );
+        assert_eq!(
+            taken(&mut bucket, 3600 * SECOND),
+            100,
+            "silence saves up no more than a second"
+        );
+    }
+
+    #[test]
+    fn a_rate_of_zero_allows_nothing() {
+        let mut bucket = TokenBucket::new(0);
+        assert!(!bucket.take(0) && !bucket.take(u64::MAX));
+    }
+
+    #[test]
+    fn extremes_of_time_and_rate_do_not_overflow() {
+        let mut bucket = TokenBucket::new(u32::MAX);
+        assert!(bucket.take(u64::MAX));
+        assert!(
+            bucket.take(0),
+            "a clock that ran backwards adds nothing and takes nothing away"
+        );
+        let mut bucket = TokenBucket::new(1);
+        assert!(bucket.take(5 * SECOND) && !bucket.take(0) && !bucket.take(5 * SECOND));
+        assert!(bucket.take(6 * SECOND));
+    }
+}

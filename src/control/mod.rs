@@ -1,0 +1,17 @@
+//! The control side: everything that is not the packet path.
+//!
+//! It reads the configuration ([`config`]), checks that the machine can carry it ([`preflight`]), builds ports,
+//! pools, streams and workers ([`gateway`]), is the host that answers on the gateway's addresses ([`host`]) and
+//! takes it all down again. It runs on the control cores and reaches the workers through bounded queues only.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod gateway;
+pub mod host;
+pub mod plan;
+pub mod preflight;
+mod punt;
+mod telemetry;
+
+pub use gateway::{Gateway, GatewayError};

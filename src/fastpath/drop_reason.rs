@@ -1,0 +1,141 @@
+//! Why a frame was not forwarded.
+//!
+//! One enum is at once the counter's index, the metric's label and the row in `docs/drop-reasons.md`
+//! (a test compares the two). A frame that is not forwarded has exactly one reason, the first check that
+//! refused it; checks run in the order of the packet path, and so do the variants below.
+
+macro_rules! drop_reasons {
+    ($( $stage:ident { $( $variant:ident => $label:literal, $meaning:literal; )+ } )+) => {
+        /// The one cause for which a frame was not forwarded.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $( $( #[doc = $meaning] $variant, )+ )+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the packet path; the position is [`DropReason::index`].
+            pub const ALL: &'static [DropReason] = &[ $( $( DropReason::$variant, )+ )+ ];
+
+            /// How many reasons there are: the length of a per-queue counter array.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The `reason` label of `voxlane_dropped_packets_total`.
+            pub const fn label(self) -> &'static str {
+                match self { $( $( DropReason::$variant => $label, )+ )+ }
+            }
+
+            /// The stage of the packet path that refuses the frame.
+            pub const fn stage(self) -> &'static str {
+                match self { $( $( DropReason::$variant => stringify!($stage), )+ )+ }
+            }
+
+            /// One sentence for the operator: what was wrong with the frame.
+            pub const fn meaning(self) -> &'static str {
+                match self { $( $( DropReason::$variant => $meaning, )+ )+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    classify {
+        FrameSegmented => "frame_segmented", "The frame spans more than one mbuf: it is larger than a buffer's data room.";
+        EthernetMalformed => "ethernet_malformed", "The frame is shorter than an Ethernet header.";
+        EthernetNotOurs => "ethernet_not_ours", "The unicast destination MAC address is not the port's.";
+        VlanUnexpected => "vlan_unexpected", "The VLAN tag is missing, doubled or not the port's.";
+        EthertypeUnknown => "ethertype_unknown", "The EtherType is none of IPv4, IPv6 and ARP.";
+        Ipv4Malformed => "ipv4_malformed", "The IPv4 version, header length or total length disagrees with the frame (RFC 791 section 3.1).";
+        Ipv4Checksum => "ipv4_checksum", "The IPv4 header checksum is wrong.";
+        Ipv4Options => "ipv4_options", "The IPv4 header carries options; media never does.";
+        Ipv4Fragment => "ipv4_fragment", "The packet is an IPv4 fragment; media is never reassembled.";
+        Ipv6Malformed => "ipv6_malformed", "The IPv6 version or payload length disagrees with the frame (RFC 8200 section 3).";
+        Ipv6ExtensionHeader => "ipv6_extension_header", "The IPv6 packet carries an extension header other than a fragment header.";
+        Ipv6Fragment => "ipv6_fragment", "The packet is an IPv6 fragment; media is never reassembled.";
+        IpSourceInvalid => "ip_source_invalid", "The source address is multicast, broadcast, loopback or unspecified.";
+        IpNotLocal => "ip_not_local", "The destination address is not one of the port's own.";
+        IpProtocolUnknown => "ip_protocol_unknown", "The IP protocol is none of UDP and ICMP.";
+        UdpMalformed => "udp_malformed", "The UDP length disagrees with the IP payload (RFC 768).";
+        UdpChecksum => "udp_checksum", "The UDP checksum is wrong, or absent over IPv6 (RFC 8200 section 8.1).";
+        PayloadEmpty => "payload_empty", "The UDP datagram carries no byte.";
+        DemuxUnknown => "demux_unknown", "The first byte is in no range that RFC 7983 section 7 assigns.";
+    }
+    find_stream {
+        PortUnknown => "port_unknown", "No leg is bound to the local address and port.";
+        RtpUnexpected => "rtp_unexpected", "RTP arrived on a leg's RTCP port.";
+        RtcpUnexpected => "rtcp_unexpected", "RTCP arrived on the RTP port of a leg without rtcp-mux (RFC 5761).";
+        SourceNotPinned => "source_not_pinned", "The source is not the leg's pinned remote address and port.";
+        HandoverFull => "handover_full", "The ring to the worker on which the stream is homed was full.";
+    }
+    open {
+        RtpMalformed => "rtp_malformed", "The RTP header, CSRC list or header extension overruns the packet (RFC 3550 section 5).";
+        RtcpMalformed => "rtcp_malformed", "The packet is too short for an RTCP header (RFC 3550 section 6.4).";
+        SrtpTruncated => "srtp_truncated", "The packet is too short for its authentication tag or SRTCP trailer.";
+        SrtcpNotEncrypted => "srtcp_not_encrypted", "The SRTCP E-bit is clear on a leg that requires encryption (RFC 7714 section 9.3).";
+        SsrcChanged => "ssrc_changed", "The SSRC is not the one that the stream authenticated first.";
+        SrtpTooOld => "srtp_too_old", "The packet index lies behind the replay window (RFC 3711 section 3.3.2).";
+        SrtpReplayed => "srtp_replayed", "The packet index was received before (RFC 3711 section 3.3.2).";
+        SrtpAuthFailed => "srtp_auth_failed", "The authentication tag does not verify.";
+        KeyExhausted => "key_exhausted", "The key has reached its packet limit: 2^48 SRTP, 2^31 SRTCP (RFC 3711 section 9.2).";
+    }
+    inspect {
+        RtpPadding => "rtp_padding", "The RTP padding count is zero or larger than the payload (RFC 3550 section 5.1).";
+        RtpPayloadEmpty => "rtp_payload_empty", "The RTP packet carries no payload.";
+        PayloadTypeNotNegotiated => "payload_type_not_negotiated", "The RTP payload type was not negotiated for the leg.";
+        HeaderExtensionMalformed => "header_extension_malformed", "A one- or two-byte header extension element overruns the extension (RFC 8285 section 4).";
+        RtcpCompound => "rtcp_compound", "The RTCP compound packet's structure is wrong (RFC 3550 section 6.1, RFC 5506).";
+    }
+    reencapsulate {
+        RemoteUnknown => "remote_unknown", "The receiving leg has no remote address yet; none was configured and none authenticated.";
+        NextHopUnresolved => "next_hop_unresolved", "The receiving leg's next hop has no MAC address yet.";
+        MtuExceeded => "mtu_exceeded", "The packet would be larger than the MTU of the port that it leaves by.";
+        RoomExhausted => "room_exhausted", "The buffer has no headroom or tailroom for the other leg's headers and tag.";
+    }
+    seal {
+        IndexReserved => "index_reserved", "The packet index lies in a range that an earlier run may have sealed under the same key.";
+    }
+    transmit {
+        TxFull => "tx_full", "The port did not take the frame within the bounded number of retries.";
+    }
+    punt {
+        PuntRateLimited => "punt_rate_limited", "More frames for the host arrived than the punt rate limit allows.";
+        PuntFull => "punt_full", "The ring to the control thread was full.";
+    }
+    worker {
+        WorkerPanic => "worker_panic", "The worker panicked while it processed the burst that held the frame.";
+    }
+}
+
+impl DropReason {
+    /// The reason's position in [`DropReason::ALL`] and in every per-queue counter array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::fmt::Display for DropReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn index_is_the_position_in_all() {
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+        }
+    }
+
+    #[test]
+    fn labels_are_unique_and_snake_case() {
+        let mut labels: Vec<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
+        assert!(labels.iter().all(|l| l.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit())));
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::COUNT);
+    }
+}

@@ -1,0 +1,45 @@
+//! The packet path: what a worker does with a burst, one file per stage.
+//!
+//! ```text
+//! rx_burst → classify → find_stream → open → inspect → reencapsulate → seal → transmit
+//!               │            │         │        │           │            │        │
+//!               └ punt       └ hand over        └──────── drop(reason) ──┴────────┘
+//! ```
+//!
+//! Every stage loops over the whole burst, so that what the next stage reads is prefetched while this one
+//! works. How far a frame has come is in its type ([`Frame`]); only [`frame`] can move it on, and only a
+//! [`Frame<_, Sealed>`] can be transmitted. No stage allocates, locks, calls the system, logs or panics on input.
+//!
+//! [`Pipeline`] is the stages without a port: it takes a burst and gives every frame to a [`Sink`], so tests
+//! run the very same code over heap buffers. [`Worker`] is the loop around it over real queues.
+
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod classify;
+mod drop_reason;
+mod find_stream;
+pub mod frame;
+mod inspect;
+mod open;
+mod pipeline;
+mod reencapsulate;
+mod seal;
+mod transmit;
+mod worker;
+
+pub use buffer::{Buffer, HeapBuffer};
+pub use drop_reason::DropReason;
+pub use frame::{Frame, Matched, Sealed};
+pub use pipeline::{Pipeline, PipelinePort, Sink, TokenBucket};
+pub use transmit::{Transmitter, TX_ATTEMPTS};
+pub use worker::{Command, LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
+
+/// Most frames in a burst.
+pub const BURST: usize = crate::dpdk::MAX_BURST;
+
+/// A burst of `T`, without heap.
+pub type Burst<T> = arrayvec::ArrayVec<T, BURST>;
+
+#[cfg(test)]
+mod tests;

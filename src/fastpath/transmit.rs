@@ -1,0 +1,89 @@
+//! Stage 7: sealed frames into the port, retried a bounded number of times, counted either way.
+//!
+//! A [`Transmitter`] owns the queue and takes nothing but sealed frames and what the host side originated.
+
+use arrayvec::ArrayVec;
+
+use super::{BURST, DropReason, Frame, Sealed};
+use crate::dpdk::{self, Mbuf, TxQueue};
+use crate::telemetry::QueueCounters;
+
+/// How often a burst is offered to a port that does not take all of it.
+pub const TX_ATTEMPTS: u32 = 4;
+
+/// The way out of one port for one worker.
+pub struct Transmitter {
+    queue: TxQueue,
+    frames: ArrayVec<Mbuf, BURST>,
+    /// Receive time of each frame in `frames`.
+    rx_cycles: ArrayVec<u64, BURST>,
+}
+
+impl Transmitter {
+    /// Takes the queue over.
+    pub fn new(queue: TxQueue) -> Self {
+        Transmitter { queue, frames: ArrayVec::new(), rx_cycles: ArrayVec::new() }
+    }
+
+    /// Queues a sealed frame; [`Transmitter::flush`] sends it. `arrival` are the counters of the queue on which
+    /// its packet arrived.
+    #[inline]
+    pub fn push(&mut self, frame: Frame<Mbuf, Sealed>, arrival: &QueueCounters) {
+        if self.frames.is_full() {
+            self.flush(arrival);
+        }
+        let (buffer, rx_cycles) = frame.into_wire();
+        self.frames.push(buffer);
+        self.rx_cycles.push(rx_cycles);
+    }
+
+    /// Frames that wait for [`Transmitter::flush`].
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Sends what is queued. What the port does not take in [`TX_ATTEMPTS`] offers is dropped and counted.
+    #[inline]
+    pub fn flush(&mut self, arrival: &QueueCounters) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let (mut sent, mut bytes) = (0, 0);
+        for attempt in 0..TX_ATTEMPTS {
+            let mut lengths: ArrayVec<u32, BURST> = ArrayVec::new();
+            lengths.extend(self.frames.iter().map(|frame| frame.len() as u32));
+            let taken = self.queue.tx_burst(&mut self.frames);
+            bytes += lengths.iter().take(taken).map(|&len| u64::from(len)).sum::<u64>();
+            sent += taken;
+            if attempt > 0 {
+                arrival.tx_retries.add(1);
+            }
+            if self.frames.is_empty() {
+                break;
+            }
+        }
+        let now = dpdk::cycles();
+        for &rx_cycles in self.rx_cycles.iter().take(sent) {
+            arrival.latency.record(now.saturating_sub(rx_cycles));
+        }
+        arrival.tx_bursts.add(1);
+        arrival.tx_packets.add(sent as u64);
+        arrival.tx_bytes.add(bytes);
+        if !self.frames.is_empty() {
+            arrival.count_dropped(DropReason::TxFull, self.frames.len() as u64);
+            self.frames.clear();
+        }
+        self.rx_cycles.clear();
+    }
+
+    /// Sends one frame that the host side made: ARP, neighbour discovery, ICMP.
+    pub fn originate(&mut self, frame: Mbuf, counters: &QueueCounters) {
+        self.flush(counters);
+        self.frames.push(frame);
+        let taken = self.queue.tx_burst(&mut self.frames);
+        counters.originated_packets.add(taken as u64);
+        counters.originated_dropped.add(self.frames.len() as u64);
+        self.frames.clear();
+    }
+}

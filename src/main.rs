@@ -1,0 +1,174 @@
+//! The `voxlane` command: arguments, wiring, signals.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Parser, Subcommand};
+use voxlane::control::Gateway;
+use voxlane::control::config::Config;
+
+mod demo;
+
+/// Exit code of a run that lost, corrupted or mislaid a packet, or could not start.
+const EXIT_FAILED: u8 = 1;
+/// Exit code of a configuration or usage error.
+const EXIT_CONFIG: u8 = 2;
+
+/// A DPDK kernel-bypass voice media gateway: SRTP in, checked, SRTP out.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Check a configuration file and report every error in it
+    Check(CheckArgs),
+    /// Run a gateway and a load generator against each other over shared memory and show the figures
+    Demo(demo::DemoArgs),
+    /// Print reference documentation that is generated from the code
+    Docs {
+        /// Which page
+        #[arg(value_enum)]
+        page: Page,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Write the final report as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Show debug messages and DPDK's own
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Report errors as a JSON array of {file, line, message, remedy}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Page {
+    /// Every reason for which a frame is dropped
+    DropReasons,
+    /// Every metric
+    Metrics,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Docs { page } => {
+            let text = match page {
+                Page::DropReasons => voxlane::telemetry::docs::drop_reasons_markdown(),
+                Page::Metrics => voxlane::telemetry::docs::metrics_markdown(),
+            };
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    init_log(args.verbose);
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            eprintln!("voxlane: cannot handle signal {signal}: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    }
+    let mut gateway = match Gateway::start(&config, args.verbose) {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            eprintln!("voxlane: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    if let Some(address) = gateway.metrics_address() {
+        tracing::info!("metrics at http://{address}/metrics");
+    }
+    tracing::info!(sessions = config.sessions.len(), workers = config.cores.workers.len(), "ready");
+    gateway.run(&stop);
+    tracing::info!("draining");
+    let report = gateway.stop();
+    eprintln!("{report}");
+    if let Some(path) = &args.report
+        && let Err(error) = report.write_json(path)
+    {
+        eprintln!("voxlane: {error}");
+        return ExitCode::from(EXIT_FAILED);
+    }
+    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let errors = match Config::load(&args.config) {
+        Ok(config) => {
+            if args.json {
+                println!("[]");
+            } else {
+                println!(
+                    "{}: valid: {} ports, {} workers, {} sessions",
+                    args.config.display(),
+                    config.ports.len(),
+                    config.cores.workers.len(),
+                    config.sessions.len()
+                );
+            }
+            return ExitCode::SUCCESS;
+        }
+        Err(errors) => errors,
+    };
+    if args.json {
+        match serde_json::to_string_pretty(&errors) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("voxlane: {error}"),
+        }
+    } else {
+        eprintln!("{errors}");
+    }
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    Config::load(path).map_err(|errors| {
+        eprintln!("{errors}");
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+fn init_log(verbose: bool) {
+    use std::io::IsTerminal;
+    let default = if verbose { "debug" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VOXLANE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

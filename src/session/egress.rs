@@ -1,0 +1,203 @@
+//! What a leg's packets look like on the wire: the headers of the other leg, built once per stream.
+//!
+//! A template holds Ethernet, VLAN, IP and UDP headers with everything that does not change from packet to
+//! packet; the packet path copies it in front of the sealed packet and fills in the next hop's MAC address,
+//! the lengths and the checksums.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::NextHop;
+use crate::wire::checksum::{self, PseudoHeader};
+use crate::wire::{MacAddress, Protocol};
+
+/// Longest headers: Ethernet 14, VLAN tag 4, IPv6 40, UDP 8 bytes.
+pub const HEADERS_MAX: usize = 66;
+
+const ETHERNET_LEN: usize = 14;
+const VLAN_LEN: usize = 4;
+const IPV4_LEN: usize = 20;
+const IPV6_LEN: usize = 40;
+const UDP_LEN: usize = 8;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Expedited forwarding (RFC 3246): what voice is marked with, in the upper six bits of the traffic class.
+const DSCP_EF: u8 = 46 << 2;
+const HOP_LIMIT: u8 = 64;
+/// Don't Fragment: such a datagram is atomic and its identification may be zero (RFC 6864 §4.1).
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// What an egress template needs to know of the device port that it leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EgressPort {
+    /// Index of the port.
+    pub index: u8,
+    /// The port's MAC address.
+    pub mac: MacAddress,
+    /// The port's VLAN, if it is tagged.
+    pub vlan: Option<u16>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Whether UDP checksums are sent over IPv4, where they are optional.
+    pub udp_checksum: bool,
+    /// Whether the port fills in the IPv4 header checksum.
+    pub offload_ip: bool,
+    /// Whether the port fills in the UDP checksum.
+    pub offload_udp: bool,
+}
+
+/// The way out for one stream's RTP or RTCP.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    headers: [u8; HEADERS_MAX],
+    ip_offset: u8,
+    udp_offset: u8,
+    ipv6: bool,
+    udp_checksum: bool,
+    port: EgressPort,
+    pseudo: PseudoHeader,
+    next_hop: NextHop,
+}
+
+impl Egress {
+    /// Headers from `local` to `remote`, which are of one address family, out of `port` through `next_hop`.
+    pub fn new(port: EgressPort, local: SocketAddr, remote: SocketAddr, next_hop: NextHop) -> Self {
+        let mut headers = [0; HEADERS_MAX];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            headers[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+            at
+        };
+        put(&[0; 6]);
+        put(&port.mac.0);
+        if let Some(vlan) = port.vlan {
+            put(&ETHERTYPE_VLAN.to_be_bytes());
+            put(&vlan.to_be_bytes());
+        }
+        let (ip_offset, udp_offset, pseudo, ipv6) = match (local.ip(), remote.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip_offset = put(&ETHERTYPE_IPV4.to_be_bytes());
+                put(&[0x45, DSCP_EF, 0, 0, 0, 0]);
+                put(&DONT_FRAGMENT.to_be_bytes());
+                put(&[HOP_LIMIT, Protocol::UDP.0, 0, 0]);
+                put(&source.octets());
+                let udp_offset = put(&destination.octets());
+                (ip_offset, udp_offset, PseudoHeader::v4(source, destination, Protocol::UDP), false)
+            }
+            (source, destination) => {
+                let v6 = |address| match address {
+                    IpAddr::V4(v4) => std::net::Ipv4Addr::to_ipv6_mapped(&v4),
+                    IpAddr::V6(v6) => v6,
+                };
+                let (source, destination) = (v6(source), v6(destination));
+                let ip_offset = put(&ETHERTYPE_IPV6.to_be_bytes());
+                let traffic_class = u32::from(DSCP_EF) << 20;
+                put(&(6 << 28 | traffic_class).to_be_bytes());
+                put(&[0, 0, Protocol::UDP.0, HOP_LIMIT]);
+                put(&source.octets());
+                let udp_offset = put(&destination.octets());
+                (ip_offset, udp_offset, PseudoHeader::v6(source, destination, Protocol::UDP), true)
+            }
+        };
+        put(&local.port().to_be_bytes());
+        put(&remote.port().to_be_bytes());
+        Egress {
+            headers,
+            ip_offset: ip_offset as u8,
+            udp_offset: udp_offset as u8,
+            ipv6,
+            udp_checksum: ipv6 || port.udp_checksum,
+            port,
+            pseudo,
+            next_hop,
+        }
+    }
+
+    /// The device port that the stream leaves by.
+    #[inline]
+    pub fn port(&self) -> &EgressPort {
+        &self.port
+    }
+
+    /// The next hop on that port.
+    #[inline]
+    pub fn next_hop(&self) -> NextHop {
+        self.next_hop
+    }
+
+    /// Length of all headers in bytes.
+    #[inline]
+    pub fn headers_len(&self) -> usize {
+        usize::from(self.udp_offset) + UDP_LEN
+    }
+
+    /// Length of the Ethernet header with its tag, and of the IP header, in bytes.
+    #[inline]
+    pub fn layer_lengths(&self) -> (u8, u16) {
+        (self.ip_offset, u16::from(self.udp_offset - self.ip_offset))
+    }
+
+    /// Whether the packets are IPv6.
+    #[inline]
+    pub fn is_ipv6(&self) -> bool {
+        self.ipv6
+    }
+
+    /// Whether a datagram with `payload_len` bytes of UDP payload fits the port's MTU.
+    #[inline]
+    pub fn fits(&self, payload_len: usize) -> bool {
+        self.headers_len() - usize::from(self.ip_offset) + payload_len <= usize::from(self.port.mtu)
+    }
+
+    /// Writes all headers over the start of `frame`, whose UDP payload behind them is final. Checksums that
+    /// the port computes get what it needs; the others are complete.
+    ///
+    /// `frame` is at least [`Egress::headers_len`] bytes long and [`Egress::fits`] said so; otherwise nothing
+    /// is written.
+    #[inline]
+    pub fn write_headers(&self, frame: &mut [u8], next_hop: [u8; 6]) {
+        let len = self.headers_len();
+        let (ip_at, udp_at) = (usize::from(self.ip_offset), usize::from(self.udp_offset));
+        let udp_len = frame.len().saturating_sub(udp_at);
+        let Some((headers, payload)) = frame.split_at_mut_checked(len) else { return };
+        headers.copy_from_slice(&self.headers[..len]);
+        headers[..6].copy_from_slice(&next_hop);
+        let udp_len_octets = (udp_len as u16).to_be_bytes();
+        headers[udp_at + 4..udp_at + 6].copy_from_slice(&udp_len_octets);
+        if self.ipv6 {
+            headers[ip_at + 4..ip_at + 6].copy_from_slice(&udp_len_octets);
+        } else {
+            let total = ((IPV4_LEN + udp_len) as u16).to_be_bytes();
+            headers[ip_at + 2..ip_at + 4].copy_from_slice(&total);
+            if !self.port.offload_ip {
+                let sum = checksum::checksum(&headers[ip_at..ip_at + IPV4_LEN]);
+                headers[ip_at + 10..ip_at + 12].copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+        if !self.udp_checksum {
+            return;
+        }
+        let pseudo = self.pseudo.with_length(udp_len);
+        let field = if self.port.offload_udp {
+            // The port adds the datagram to the pseudo-header's sum.
+            pseudo as u16
+        } else {
+            let sum = pseudo + checksum::partial(&headers[udp_at..]) + checksum::partial(payload);
+            // Zero would say that there is no checksum (RFC 768).
+            match checksum::finish(sum) {
+                0 => 0xffff,
+                sum => sum,
+            }
+        };
+        headers[udp_at + 6..udp_at + 8].copy_from_slice(&field.to_be_bytes());
+    }
+
+    /// Whether the port has to fill in the IPv4 header checksum and the UDP checksum.
+    #[inline]
+    pub fn offloads(&self) -> (bool, bool) {
+        (!self.ipv6 && self.port.offload_ip, self.udp_checksum && self.port.offload_udp)
+    }
+}
+
+const _: () = assert!(ETHERNET_LEN + VLAN_LEN + IPV6_LEN + UDP_LEN == HEADERS_MAX);

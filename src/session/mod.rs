@@ -1,0 +1,24 @@
+//! Sessions, their legs and their streams: the state that the packet path works on.
+//!
+//! The control side builds all of it from the configuration before the first packet: one [`Lookup`] that every
+//! worker reads, and per worker the [`Stream`]s that are homed on it, which nobody else touches. After that
+//! only the owning worker writes a stream, and the next-hop table's words are the one thing that control
+//! writes while workers read.
+
+#![forbid(unsafe_code)]
+
+mod egress;
+mod endpoint;
+mod journal;
+mod lookup;
+mod next_hop;
+mod stream;
+
+pub use egress::{Egress, EgressPort, HEADERS_MAX};
+pub use endpoint::Endpoint;
+pub use journal::{Journal, JournalError, JournalSlot, Kind as JournalKind, Resumed};
+pub use lookup::{Lookup, LookupBuilder, LookupError, Media, Target};
+pub use next_hop::{NextHop, NextHops};
+pub use stream::{
+    Learn, PayloadRules, RtcpReceiver, RtcpSender, RtpReceiver, RtpSender, Stream, StreamId, StreamKeys,
+};

@@ -1,0 +1,151 @@
+//! The one list of metric families: name, type, labels and help.
+//!
+//! [`export`](super::export) takes names, label names and help texts from here and from nowhere else, and
+//! `docs/metrics.md` is rendered from it ([`docs`](super::docs)), so page and documentation cannot disagree.
+//! Names follow the Prometheus conventions, which `promtool check metrics` checks: base units, `_total` on
+//! counters, no reserved label.
+
+/// The Prometheus type of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FamilyKind {
+    /// Only grows, but for a restart.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative `_bucket{le}`, `_sum` and `_count`.
+    Histogram,
+}
+
+impl FamilyKind {
+    /// The word in a `# TYPE` line.
+    pub const fn label(self) -> &'static str {
+        match self {
+            FamilyKind::Counter => "counter",
+            FamilyKind::Gauge => "gauge",
+            FamilyKind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// Full metric name with its unit.
+    pub name: &'static str,
+    /// Prometheus type.
+    pub kind: FamilyKind,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// One sentence for the operator; the `# HELP` line and the row in the docs.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($( $constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal; )+) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help)]
+            pub const $constant: Family =
+                Family { name: $name, kind: FamilyKind::$kind, labels: &[$($label),*], help: $help };
+        )+
+
+        /// Every family that the page may show, in the order of the documentation.
+        pub const ALL: &[Family] = &[ $( $constant, )+ ];
+    };
+}
+
+families! {
+    RX_PACKETS: Counter "voxlane_rx_packets_total" ["port", "queue", "worker"]
+        "Frames that the port delivered to the queue.";
+    RX_BYTES: Counter "voxlane_rx_bytes_total" ["port", "queue", "worker"]
+        "Bytes of the received frames, without the FCS.";
+    RX_BURSTS: Counter "voxlane_rx_bursts_total" ["port", "queue", "worker"]
+        "Polls that returned at least one frame.";
+    EMPTY_POLLS: Counter "voxlane_empty_polls_total" ["port", "queue", "worker"]
+        "Polls that returned no frame.";
+    TX_PACKETS: Counter "voxlane_tx_packets_total" ["port", "queue", "worker"]
+        "Frames that arrived on the queue and were forwarded, whichever port they left by.";
+    TX_BYTES: Counter "voxlane_tx_bytes_total" ["port", "queue", "worker"]
+        "Bytes of the forwarded frames as transmitted, without the FCS.";
+    TX_BURSTS: Counter "voxlane_tx_bursts_total" ["port", "queue", "worker"]
+        "Transmit calls that carried at least one frame.";
+    TX_RETRIES: Counter "voxlane_tx_retries_total" ["port", "queue", "worker"]
+        "Further transmit calls for frames that the port did not take at first.";
+    DROPPED_PACKETS: Counter "voxlane_dropped_packets_total" ["port", "queue", "worker", "reason", "stage"]
+        "Frames that were not forwarded, by drop reason and by the stage that refused them (see drop-reasons.md).";
+    PUNTED_PACKETS: Counter "voxlane_punted_packets_total" ["port", "queue", "worker"]
+        "Frames given to the host side: ARP, ND, ICMP, STUN, DTLS.";
+    HANDED_OVER_PACKETS: Counter "voxlane_handed_over_packets_total" ["port", "queue", "worker", "direction"]
+        "Frames given to (out) or taken over from (in) another worker, on which their stream is homed.";
+    ORIGINATED_PACKETS: Counter "voxlane_originated_packets_total" ["port", "queue", "worker"]
+        "Frames of the gateway's own host side that the queue sent.";
+    ORIGINATED_DROPPED: Counter "voxlane_originated_dropped_packets_total" ["port", "queue", "worker"]
+        "Frames of the gateway's own host side that the port did not take.";
+    LATENCY: Histogram "voxlane_latency_seconds" ["port", "queue", "worker"]
+        "Time from the RX burst that delivered a forwarded frame to the TX burst that took it.";
+    LATENCY_PERCENTILE: Gauge "voxlane_latency_percentile_seconds" ["port", "queue", "worker", "percentile"]
+        "Percentile of voxlane_latency_seconds since the start, never too low and at most 3.2 % too high.";
+    LATENCY_MAX: Gauge "voxlane_latency_max_seconds" ["port", "queue", "worker"]
+        "Largest latency since the start, exactly.";
+    WORKER_LOOPS: Counter "voxlane_worker_loops_total" ["worker"]
+        "Rounds of the worker over all its queues.";
+    WORKER_BUSY_LOOPS: Counter "voxlane_worker_busy_loops_total" ["worker"]
+        "Rounds of the worker in which at least one queue had a frame.";
+    WORKER_PANICS: Counter "voxlane_worker_panics_total" ["worker"]
+        "Panics that the worker caught; each is a bug to report.";
+    QUARANTINED_STREAMS: Counter "voxlane_quarantined_streams_total" ["worker"]
+        "Streams put out of service because a panic happened on one of their frames.";
+    PORT_RX_PACKETS: Counter "voxlane_port_rx_packets_total" ["port"]
+        "Frames received, as the port's driver counts them.";
+    PORT_TX_PACKETS: Counter "voxlane_port_tx_packets_total" ["port"]
+        "Frames transmitted, as the port's driver counts them.";
+    PORT_MISSED_PACKETS: Counter "voxlane_port_missed_packets_total" ["port"]
+        "Frames that the port dropped because its RX ring was full: the worker was too slow.";
+    PORT_RX_ERRORS: Counter "voxlane_port_rx_errors_total" ["port"]
+        "Frames that the port received with an error.";
+    PORT_TX_ERRORS: Counter "voxlane_port_tx_errors_total" ["port"]
+        "Frames that the port failed to transmit.";
+    PORT_RX_NO_BUFFER: Counter "voxlane_port_rx_no_buffer_total" ["port"]
+        "Receive attempts that found the buffer pool empty.";
+    LINK_UP: Gauge "voxlane_link_up" ["port"]
+        "1 if the port's link is up, else 0.";
+    POOL_BUFFERS: Gauge "voxlane_pool_buffers" ["pool"]
+        "Buffers that the pool holds in all.";
+    POOL_BUFFERS_IN_USE: Gauge "voxlane_pool_buffers_in_use" ["pool"]
+        "Buffers of the pool that are out: in the rings of ports or being processed.";
+    HOST_PACKETS: Counter "voxlane_host_packets_total" ["kind", "outcome"]
+        "Frames that the host side handled, by kind and by what became of them.";
+    SESSIONS: Gauge "voxlane_sessions" []
+        "Sessions in service.";
+    READY: Gauge "voxlane_ready" []
+        "1 if the gateway forwards traffic, 0 while it starts or drains; the same as the status of /ready.";
+    BUILD_INFO: Gauge "voxlane_build_info" ["version", "dpdk", "crypto"]
+        "Always 1; the labels name the gateway's version, DPDK's version and the crypto provider.";
+    START_TIME: Gauge "process_start_time_seconds" []
+        "When the process started, in seconds since the Unix epoch.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut names: Vec<_> = ALL.iter().map(|family| family.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for family in ALL {
+            let is_counter = family.kind == FamilyKind::Counter;
+            assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
+            assert!(family.help.ends_with('.'), "{}: {}", family.name, family.help);
+            assert!(
+                !family
+                    .labels
+                    .iter()
+                    .any(|label| ["le", "quantile"].contains(label)),
+                "{}",
+                family.name
+            );
+        }
+    }
+}

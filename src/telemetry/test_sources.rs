@@ -1,0 +1,102 @@
+//! A gateway's worth of sources with every value different from zero and from every other, for tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::counters::{QueueCounters, WorkerCounters};
+use super::sources::*;
+use crate::fastpath::DropReason;
+
+/// One GHz, so that a cycle is a nanosecond.
+pub(crate) const TSC_HZ: u64 = 1_000_000_000;
+
+/// Two queues on one port (one with a name that needs escaping beside it), all sources fed, balances exact.
+pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
+    let ready = Arc::clone(ready);
+    Telemetry {
+        build: BuildInfo {
+            version: "1.2.3".to_owned(),
+            dpdk: "DPDK 22.11.7".to_owned(),
+            crypto: "aes-gcm".to_owned(),
+        },
+        started: UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
+        tsc_hz: TSC_HZ,
+        queues: vec![queue("net0", 0, 0), queue("net0", 1, 1), queue("a\"b\\c", 0, 1)],
+        workers: vec![worker(0), worker(1)],
+        pools: vec![PoolEntry {
+            name: "rx".to_owned(),
+            read: Box::new(|| PoolUse {
+                size: 8192,
+                in_use: 513,
+            }),
+        }],
+        ports: vec![PortEntry {
+            name: "net0".to_owned(),
+            read: Box::new(|| PortReading {
+                ipackets: 1001,
+                opackets: 1002,
+                imissed: 1003,
+                ierrors: 1004,
+                oerrors: 1005,
+                rx_nombuf: 1006,
+                link_up: true,
+            }),
+        }],
+        host: vec![
+            HostEntry {
+                kind: "arp",
+                outcome: "answered",
+                read: Box::new(|| 2001),
+            },
+            HostEntry {
+                kind: "icmp",
+                outcome: "limited",
+                read: Box::new(|| 2002),
+            },
+        ],
+        sessions: Box::new(|| 10_000),
+        ready: Box::new(move || ready.load(Ordering::Relaxed)),
+    }
+}
+
+fn queue(port: &str, queue: u16, worker: u16) -> QueueEntry {
+    let counters = QueueCounters::new();
+    counters.rx_bytes.add(11);
+    counters.rx_bursts.add(12);
+    counters.empty_polls.add(13);
+    counters.tx_packets.add(1_000);
+    counters.tx_bytes.add(14);
+    counters.tx_bursts.add(15);
+    counters.tx_retries.add(16);
+    counters.originated_packets.add(17);
+    counters.originated_dropped.add(18);
+    counters.punted.add(19);
+    counters.handed_over_out.add(20);
+    counters.handed_over_in.add(20);
+    for (n, &reason) in DropReason::ALL.iter().enumerate() {
+        counters.count_dropped(reason, 100 + n as u64);
+    }
+    counters.rx_packets.add(1_000 + 19 + counters.dropped_total());
+    counters.latency.record_n(1_500, 600);
+    counters.latency.record_n(20_000, 399);
+    counters.latency.record(2_345_678);
+    QueueEntry {
+        port: port.to_owned(),
+        queue,
+        worker,
+        counters: Arc::new(counters),
+    }
+}
+
+fn worker(worker: u16) -> WorkerEntry {
+    let counters = WorkerCounters::new();
+    counters.loops.add(31);
+    counters.busy_loops.add(32);
+    counters.panics.add(33);
+    counters.quarantined_streams.add(34);
+    WorkerEntry {
+        worker,
+        counters: Arc::new(counters),
+    }
+}

@@ -1,0 +1,180 @@
+//! The two ends of a call inside the test process: sockets in namespaces, SRTP by the library's own contexts
+//! (which the vectors of RFC 7714 and GStreamer vouch for).
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use voxlane::srtp::{
+    AesGcmProvider, OpenError, PacketIndex, ReplayWindowSize, RtcpOutbound, RtpInbound, RtpOutbound, SRTCP_INDEX_LEN,
+    TAG_LEN,
+};
+
+use super::{LegText, Namespace, frame};
+
+/// RTP payload type that the phones use.
+pub const PAYLOAD_TYPE: u8 = 96;
+
+/// One end of a call.
+pub struct Phone {
+    socket: UdpSocket,
+    gateway: SocketAddr,
+    seal: Sealer,
+    open: RtpInbound<AesGcmProvider>,
+    /// Indices of everything that arrived and authenticated, duplicates refused by [`Phone::receive`].
+    pub heard: BTreeSet<u64>,
+    /// Packets that did not open.
+    pub refused: Vec<OpenError>,
+}
+
+/// Makes the packets of one end, good ones and bad ones.
+pub struct Sealer {
+    rtp: RtpOutbound<AesGcmProvider>,
+    rtcp: RtcpOutbound<AesGcmProvider>,
+    /// The stream's SSRC.
+    pub ssrc: u32,
+    next: u64,
+    next_rtcp: u32,
+}
+
+impl Sealer {
+    /// For what the remote of `leg` sends; the first packet has index `first`.
+    pub fn new(leg: &LegText, ssrc: u32, first: u64) -> Self {
+        let key = &leg.keys().remote;
+        Sealer { rtp: RtpOutbound::new(key), rtcp: RtcpOutbound::new(key), ssrc, next: first, next_rtcp: 1 }
+    }
+
+    /// The index of the next packet.
+    pub fn next_index(&self) -> u64 {
+        self.next
+    }
+
+    /// Jumps ahead.
+    pub fn skip(&mut self, packets: u64) {
+        self.next += packets;
+    }
+
+    /// A good packet.
+    pub fn rtp(&mut self, payload: &[u8]) -> Vec<u8> {
+        self.rtp_with(0x80, PAYLOAD_TYPE, &[], payload)
+    }
+
+    /// A sealed packet with a header of choice: `first` octet, payload type, and what follows the SSRC.
+    pub fn rtp_with(&mut self, first: u8, payload_type: u8, extension: &[u8], payload: &[u8]) -> Vec<u8> {
+        let index = PacketIndex::from_u64(self.next).expect("tests stay far below 2^48");
+        self.next += 1;
+        let mut packet = frame::rtp_header(first, payload_type, index.seq(), self.ssrc);
+        packet.extend(extension);
+        let header = packet.len();
+        packet.extend(payload);
+        packet.extend([0; TAG_LEN]);
+        self.rtp.seal(&mut packet, header, self.ssrc, index).expect("a fresh index");
+        packet
+    }
+
+    /// The next SRTCP index.
+    pub fn set_rtcp_index(&mut self, index: u32) {
+        self.next_rtcp = index;
+    }
+
+    /// A sealed RTCP packet: `body` follows the 8 octets of the first header, whose type is given.
+    pub fn rtcp(&mut self, packet_type: u8, words: u16, body: &[u8]) -> Vec<u8> {
+        let mut packet = rtcp_header(packet_type, words, self.ssrc);
+        packet.extend(body);
+        packet.extend([0; TAG_LEN + SRTCP_INDEX_LEN]);
+        self.rtcp.seal(&mut packet, self.next_rtcp).expect("a fresh index");
+        self.next_rtcp = self.next_rtcp.saturating_add(1);
+        packet
+    }
+}
+
+/// Version 2, no padding, no report block.
+pub fn rtcp_header(packet_type: u8, words: u16, ssrc: u32) -> Vec<u8> {
+    let mut header = vec![0x80, packet_type];
+    header.extend(words.to_be_bytes());
+    header.extend(ssrc.to_be_bytes());
+    header
+}
+
+impl Phone {
+    /// The remote of `leg`, at the leg's remote address in `namespace`.
+    pub fn new(namespace: &Namespace, leg: &LegText, ssrc: u32, first: u64) -> Self {
+        let socket = namespace.udp(leg.remote.expect("a phone has an address"));
+        Phone {
+            socket,
+            gateway: leg.local,
+            seal: Sealer::new(leg, ssrc, first),
+            open: RtpInbound::new(&leg.keys().local, ReplayWindowSize::default()),
+            heard: BTreeSet::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// What makes the packets.
+    pub fn sealer(&mut self) -> &mut Sealer {
+        &mut self.seal
+    }
+
+    /// Seals and sends the next packet and returns it as sent.
+    pub fn talk(&mut self) -> Vec<u8> {
+        let payload = self.seal.next_index().to_be_bytes().repeat(20);
+        let packet = self.seal.rtp(&payload);
+        self.send(&packet);
+        packet
+    }
+
+    /// Sends a packet as it is. A full socket buffer or an unreachable network is a lost packet, as it is for
+    /// a telephone.
+    pub fn send(&self, packet: &[u8]) {
+        let _ = self.socket.send_to(packet, self.gateway);
+    }
+
+    /// Waits up to `limit` for the next packet that opens; its index is new and its payload is what the other
+    /// phone said.
+    pub fn receive(&mut self, limit: Duration) -> Option<u64> {
+        let deadline = Instant::now() + limit;
+        let mut buffer = [0; 2048];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("not zero");
+            if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
+                assert_eq!(from, self.gateway, "somebody else sends to the phone");
+                if let Some(index) = self.open(&mut buffer[..len]) {
+                    return Some(index);
+                }
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+        }
+    }
+
+    fn open(&mut self, packet: &mut [u8]) -> Option<u64> {
+        let seq = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
+        let ssrc = u32::from_be_bytes(packet.get(8..12)?.try_into().expect("four octets"));
+        match self.open.open(packet, 12, ssrc, seq) {
+            Ok(opened) => {
+                let index = opened.index.as_u64();
+                assert!(self.heard.insert(index), "index {index} was sent twice under one key");
+                assert_eq!(packet[12..opened.len], index.to_be_bytes().repeat(20), "payload of index {index}");
+                Some(index)
+            }
+            Err(error) => {
+                self.refused.push(error);
+                None
+            }
+        }
+    }
+}
+
+/// Lets `from` talk until `to` hears it, which waits out address resolution; panics after `limit`.
+pub fn connect(from: &mut Phone, to: &mut Phone, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        from.talk();
+        if to.receive(Duration::from_millis(100)).is_some() {
+            return;
+        }
+    }
+    panic!("no packet came through within {limit:?}; refused: {:?}", to.refused);
+}

@@ -1,0 +1,207 @@
+//! A gateway configuration as values, written as the TOML that an operator would write.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use voxlane::control::config::system_random;
+use voxlane::srtp::{MasterKey, Suite};
+
+use super::{addr, unique};
+
+/// A configuration; `Default` is a gateway with a name of its own, worker on core 1, control on core 0.
+#[derive(Clone)]
+pub struct ConfigText {
+    pub name: String,
+    pub state_directory: Option<PathBuf>,
+    pub hugepages_mib: u32,
+    pub buffers: u32,
+    pub workers: Vec<u16>,
+    /// Whether workers and control may share cores.
+    pub allow_shared: bool,
+    /// Lines of the `[host]` table.
+    pub host: Vec<(&'static str, u32)>,
+    pub ports: Vec<PortText>,
+    pub sessions_file: Option<PathBuf>,
+    pub sessions: Vec<SessionText>,
+}
+
+/// A `[[port]]`.
+#[derive(Clone)]
+pub struct PortText {
+    pub name: &'static str,
+    pub device: String,
+    pub addresses: Vec<String>,
+    pub mac: Option<&'static str>,
+    pub mtu: Option<u16>,
+    pub descriptors: Option<u16>,
+}
+
+/// A `[[session]]`.
+#[derive(Clone)]
+pub struct SessionText {
+    pub id: String,
+    pub a: LegText,
+    pub b: LegText,
+}
+
+/// One leg of a session.
+#[derive(Clone)]
+pub struct LegText {
+    pub local: SocketAddr,
+    pub remote: Option<SocketAddr>,
+    pub rtcp: Option<&'static str>,
+    pub payload_types: Vec<u8>,
+    /// `None` is a plain leg.
+    pub keys: Option<LegKeys>,
+}
+
+/// Keys of an encrypted leg.
+#[derive(Clone)]
+pub struct LegKeys {
+    pub suite: Suite,
+    /// What the remote seals with.
+    pub remote: MasterKey,
+    /// What the gateway seals with.
+    pub local: MasterKey,
+}
+
+impl Default for ConfigText {
+    fn default() -> Self {
+        ConfigText {
+            name: unique(),
+            state_directory: None,
+            hugepages_mib: 256,
+            buffers: 16_384,
+            workers: vec![1],
+            allow_shared: false,
+            host: Vec::new(),
+            ports: Vec::new(),
+            sessions_file: None,
+            sessions: Vec::new(),
+        }
+    }
+}
+
+impl PortText {
+    /// A port with its addresses ("10.1.0.1/24").
+    pub fn new(name: &'static str, device: impl Into<String>, addresses: &[&str]) -> Self {
+        PortText {
+            name,
+            device: device.into(),
+            addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+            mac: None,
+            mtu: None,
+            descriptors: None,
+        }
+    }
+}
+
+impl LegKeys {
+    /// Fresh keys for AES-128.
+    pub fn generate() -> Self {
+        let suite = Suite::AeadAes128Gcm;
+        let mut random = system_random;
+        LegKeys {
+            suite,
+            remote: MasterKey::generate(suite, &mut random),
+            local: MasterKey::generate(suite, &mut random),
+        }
+    }
+}
+
+impl LegText {
+    /// An encrypted leg with fresh keys, RTCP muxed, all payload types.
+    pub fn new(local: &str, remote: &str) -> Self {
+        LegText {
+            local: addr(local),
+            remote: Some(addr(remote)),
+            rtcp: None,
+            payload_types: Vec::new(),
+            keys: Some(LegKeys::generate()),
+        }
+    }
+
+    /// The keys of an encrypted leg.
+    pub fn keys(&self) -> &LegKeys {
+        self.keys.as_ref().expect("the test made the leg encrypted")
+    }
+
+    fn render(&self) -> String {
+        let mut text = format!("{{ local = \"{}\"", self.local);
+        if let Some(remote) = self.remote {
+            let _ = write!(text, ", remote = \"{remote}\"");
+        }
+        if let Some(rtcp) = self.rtcp {
+            let _ = write!(text, ", rtcp = \"{rtcp}\"");
+        }
+        if !self.payload_types.is_empty() {
+            let _ = write!(text, ", payload_types = {:?}", self.payload_types);
+        }
+        match &self.keys {
+            None => text.push_str(", suite = \"none\""),
+            Some(keys) => {
+                let (remote, local) = (keys.remote.to_sdes_inline(), keys.local.to_sdes_inline());
+                let _ = write!(
+                    text,
+                    ", suite = \"{}\", remote_key = \"{}\", local_key = \"{}\"",
+                    keys.suite, *remote, *local
+                );
+            }
+        }
+        text.push_str(" }");
+        text
+    }
+}
+
+impl SessionText {
+    /// A session.
+    pub fn new(id: &str, a: LegText, b: LegText) -> Self {
+        SessionText { id: id.to_owned(), a, b }
+    }
+}
+
+impl ConfigText {
+    /// The file's text.
+    pub fn render(&self) -> String {
+        let state = self.state_directory.as_ref().map_or("none".into(), |path| path.display().to_string());
+        let (name, hugepages, buffers) = (&self.name, self.hugepages_mib, self.buffers);
+        let (workers, shared) = (&self.workers, self.allow_shared);
+        let mut text = format!(
+            "[gateway]\nname = \"{name}\"\nstate_directory = \"{state}\"\n\n\
+             [memory]\nhugepages_mib = {hugepages}\nbuffers = {buffers}\n\n\
+             [cores]\ncontrol = [0]\nworkers = {workers:?}\nallow_shared = {shared}\n\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        if !self.host.is_empty() {
+            text.push_str("\n[host]\n");
+            for (key, value) in &self.host {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+        for port in &self.ports {
+            let (name, device, addresses) = (port.name, &port.device, &port.addresses);
+            let _ = write!(
+                text,
+                "\n[[port]]\nname = \"{name}\"\ndevice = \"{device}\"\naddresses = {addresses:?}\n"
+            );
+            if let Some(mac) = port.mac {
+                let _ = writeln!(text, "mac = \"{mac}\"");
+            }
+            if let Some(mtu) = port.mtu {
+                let _ = writeln!(text, "mtu = {mtu}");
+            }
+            if let Some(descriptors) = port.descriptors {
+                let _ = writeln!(text, "rx_descriptors = {descriptors}\ntx_descriptors = {descriptors}");
+            }
+        }
+        if let Some(file) = &self.sessions_file {
+            let _ = write!(text, "\n[sessions]\nfile = \"{}\"\n", file.display());
+        }
+        for session in &self.sessions {
+            let (id, a, b) = (&session.id, session.a.render(), session.b.render());
+            let _ = write!(text, "\n[[session]]\nid = \"{id}\"\na = {a}\nb = {b}\n");
+        }
+        text
+    }
+}

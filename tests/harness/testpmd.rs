@@ -1,0 +1,110 @@
+//! DPDK's own `testpmd` as a hostile neighbour: joined to a gateway port by memif, driven through its prompt.
+//!
+//! A memif peer that quits in mid-traffic can take the other side with it, so traffic is stopped first, always:
+//! by [`Testpmd::quit`], and by `Drop` on the way out of a failed test.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Process, process, require, unique};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A testpmd at its prompt.
+pub struct Testpmd {
+    process: Process,
+    running: bool,
+}
+
+/// The memif socket of a gateway port as the gateway's device string.
+pub fn memif_server(number: usize, socket: &Path) -> String {
+    format!("net_memif{number},role=server,id=0,socket={},socket-abstract=no", socket.display())
+}
+
+/// The other end of it. Long rings ride out the scheduler of a machine with two cores.
+pub fn memif_client(number: usize, socket: &Path) -> String {
+    format!("net_memif{number},role=client,id=0,socket={},socket-abstract=no,rsize=13", socket.display())
+}
+
+impl Testpmd {
+    /// Starts with one memif port and waits for its link.
+    pub fn start(socket: &Path, arguments: &[&str]) -> Self {
+        require("dpdk-testpmd", "dpdk-dev");
+        let mut command = process::command("dpdk-testpmd");
+        // Two lcores on core 0: the gateway's worker has core 1 to itself.
+        command
+            .args(["--lcores", "0@0,1@0", "-m", "512", "--no-pci", "--file-prefix", &unique()])
+            .arg("--vdev")
+            .arg(memif_client(0, socket))
+            .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=32768"])
+            .args(arguments);
+        let process = Process::spawn("testpmd", command);
+        let mut testpmd = Testpmd { process, running: false };
+        testpmd.wait_for_link();
+        testpmd
+    }
+
+    /// Gives a command at the prompt.
+    pub fn command(&mut self, line: &str) {
+        self.process.write_line(line);
+    }
+
+    /// Chooses a forwarding mode and starts it.
+    pub fn flood(&mut self, mode: &str) {
+        self.command(&format!("set fwd {mode}"));
+        self.command("start");
+        self.running = true;
+    }
+
+    /// Stops the traffic and returns how many frames the port took since the start.
+    pub fn stop(&mut self) -> u64 {
+        let seen = self.process.lines_so_far();
+        self.command("stop");
+        // "  RX-packets: 0   RX-dropped: 0 ...", then "  TX-packets: 12345 ...", for the port.
+        let sent = self.process.line_after(seen, "the port's statistics", LIMIT, |line| {
+            let (_, rest) = line.split_once("TX-packets:")?;
+            rest.split_whitespace().next()?.parse().ok()
+        });
+        self.process.line_after(seen, "the traffic to stop", LIMIT, |line| line.contains("Done.").then_some(()));
+        self.running = false;
+        sent
+    }
+
+    /// Stops what runs, leaves, and panics unless it left in good order.
+    pub fn quit(mut self) {
+        if self.running {
+            self.stop();
+        }
+        self.command("quit");
+        self.process.wait_success(LIMIT);
+    }
+
+    fn wait_for_link(&mut self) {
+        let start = std::time::Instant::now();
+        loop {
+            let seen = self.process.lines_so_far();
+            self.command("show port info 0");
+            let up = self.process.line_after(seen, "the port's link status", LIMIT, |line| {
+                line.split_once("Link status:").map(|(_, status)| status.trim() == "up")
+            });
+            if up {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "testpmd's memif link stays down:\n{}", self.process.text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Testpmd {
+    fn drop(&mut self) {
+        if self.running && self.process.is_running() {
+            self.process.write_line("stop");
+            self.process.write_line("quit");
+            let deadline = std::time::Instant::now() + Duration::from_secs(5);
+            while self.process.is_running() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
