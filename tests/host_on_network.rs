@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use harness::call::connect;
 use harness::raw_socket::RawSocket;
-use harness::{ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth, frame, require};
+use harness::{
+    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth, frame, require,
+};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 84, 1, 1);
@@ -18,8 +20,16 @@ const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd84, 1, 0, 0, 0, 0, 0, 1);
 fn config(veths: &[Veth; 2]) -> ConfigText {
     ConfigText {
         ports: vec![
-            PortText::new("a", veths[0].device("net_af_packet", 0), &["10.84.1.1/24", "fd84:1::1/64"]),
-            PortText::new("b", veths[1].device("net_af_packet", 1), &["10.84.2.1/24", "fd84:2::1/64"]),
+            PortText::new(
+                "a",
+                veths[0].device("net_af_packet", 0),
+                &["10.84.1.1/24", "fd84:1::1/64"],
+            ),
+            PortText::new(
+                "b",
+                veths[1].device("net_af_packet", 1),
+                &["10.84.2.1/24", "fd84:2::1/64"],
+            ),
         ],
         sessions: vec![SessionText::new(
             "call",
@@ -31,13 +41,20 @@ fn config(veths: &[Veth; 2]) -> ConfigText {
 }
 
 fn veths(namespace: &Namespace) -> [Veth; 2] {
-    [&["10.84.1.2/24", "fd84:1::2/64"], &["10.84.2.2/24", "fd84:2::2/64"]]
-        .map(|addresses| Veth::new(namespace, addresses))
+    [
+        &["10.84.1.2/24", "fd84:1::2/64"],
+        &["10.84.2.2/24", "fd84:2::2/64"],
+    ]
+    .map(|addresses| Veth::new(namespace, addresses))
 }
 
 #[test]
 fn arping_ping_and_ndisc6_are_answered() {
-    for (program, package) in [("arping", "iputils-arping"), ("ping", "iputils-ping"), ("ndisc6", "ndisc6")] {
+    for (program, package) in [
+        ("arping", "iputils-arping"),
+        ("ping", "iputils-ping"),
+        ("ndisc6", "ndisc6"),
+    ] {
         require(program, package);
     }
     let machine = Machine::take();
@@ -59,8 +76,14 @@ fn arping_ping_and_ndisc6_are_answered() {
         }
     }
     // Not its address, not its business.
-    let silent = namespace.command("arping").args(["-c", "1", "-w", "1", "-I", interface, "10.84.1.77"]).output();
-    assert!(!silent.expect("arping runs").status.success(), "somebody answered for 10.84.1.77");
+    let silent = namespace
+        .command("arping")
+        .args(["-c", "1", "-w", "1", "-I", interface, "10.84.1.77"])
+        .output();
+    assert!(
+        !silent.expect("arping runs").status.success(),
+        "somebody answered for 10.84.1.77"
+    );
 
     let page = gateway.quiet_scrape();
     assert!(page.port("voxlane_punted_packets_total", "a") >= 3 + 1 + 18);
@@ -75,12 +98,19 @@ fn answers_are_limited_and_the_excess_is_counted() {
     let namespace = Namespace::new();
     let veths = veths(&namespace);
     let mut config = config(&veths);
-    config.host = vec![("arp_per_second", 10), ("icmp_per_second", 10), ("punt_per_second", 1_000)];
+    config.host = vec![
+        ("arp_per_second", 10),
+        ("icmp_per_second", 10),
+        ("punt_per_second", 1_000),
+    ];
     let socket = RawSocket::open(&namespace, &veths[0]);
     let gateway = Gateway::start(&machine, &config);
     let limited = |kind: &'static str| {
         move |page: &harness::Scrape| {
-            let sum = page.sum("voxlane_host_packets_total", &[("kind", kind), ("outcome", "limited")]);
+            let sum = page.sum(
+                "voxlane_host_packets_total",
+                &[("kind", kind), ("outcome", "limited")],
+            );
             (sum > 0).then_some(sum)
         }
     };
@@ -89,21 +119,35 @@ fn answers_are_limited_and_the_excess_is_counted() {
     let ask = frame::arp_request(veths[0].peer_mac(), Ipv4Addr::new(10, 84, 1, 2), HOST);
     (0..200).for_each(|_| socket.send(&ask));
     let arp = gateway.wait_for("limited ARP", LIMIT, limited("arp"));
-    let ping = namespace.command("ping").args(["-f", "-c", "200", "-w", "3", &HOST.to_string()]).output();
+    let ping = namespace
+        .command("ping")
+        .args(["-f", "-c", "200", "-w", "3", &HOST.to_string()])
+        .output();
     let ping = String::from_utf8_lossy(&ping.expect("ping runs").stdout).into_owned();
-    assert!(!ping.contains(" 0% packet loss"), "two hundred echoes at once, and none was limited: {ping}");
+    assert!(
+        !ping.contains(" 0% packet loss"),
+        "two hundred echoes at once, and none was limited: {ping}"
+    );
     let icmp = gateway.wait_for("limited ICMP", LIMIT, limited("icmp"));
 
     // Beyond the punt limit: the worker drops and counts, the control thread sees none of it.
     let before = gateway.quiet_scrape();
     (0..5_000).for_each(|_| socket.send(&ask));
-    gateway.wait_for("punt_rate_limited", LIMIT, |page| page.drops("a").get("punt_rate_limited").copied());
+    gateway.wait_for("punt_rate_limited", LIMIT, |page| {
+        page.drops("a").get("punt_rate_limited").copied()
+    });
     let after = gateway.quiet_scrape();
     let gained = |name| after.port(name, "a") - before.port(name, "a");
     assert!(gained("voxlane_rx_packets_total") >= 5_000);
-    assert!(gained("voxlane_punted_packets_total") < 4_000, "a thousand a second is the limit");
+    assert!(
+        gained("voxlane_punted_packets_total") < 4_000,
+        "a thousand a second is the limit"
+    );
     gateway.stop();
-    println!("limited and counted: {arp} ARP, {icmp} ICMP, {} punts", after.drops("a")["punt_rate_limited"]);
+    println!(
+        "limited and counted: {arp} ARP, {icmp} ICMP, {} punts",
+        after.drops("a")["punt_rate_limited"]
+    );
 }
 
 #[test]
@@ -120,12 +164,19 @@ fn it_announces_itself_when_the_link_comes_up() {
             seen.extend(announcement(frame, mac));
             (seen.len() == 2).then_some(())
         });
-        assert_eq!(seen, BTreeSet::from(["gratuitous ARP", "unsolicited NA"]), "{when}");
+        assert_eq!(
+            seen,
+            BTreeSet::from(["gratuitous ARP", "unsolicited NA"]),
+            "{when}"
+        );
     };
     announced("at the start");
 
     // The three announcements of a link-up are a second apart; the line is quiet when none came for longer.
-    while socket.receive(Duration::from_secs(2), |frame| announcement(frame, mac)).is_some() {}
+    while socket
+        .receive(Duration::from_secs(2), |frame| announcement(frame, mac))
+        .is_some()
+    {}
     namespace.sh(&format!("ip link set {} down", veths[0].peer));
     gateway.wait_for("the link to be seen down", LIMIT, |page| {
         (page.sum("voxlane_link_up", &[("port", "a")]) == 0).then_some(())
@@ -149,7 +200,10 @@ fn a_next_hop_that_comes_back_with_another_mac_is_found_again() {
     let config = config(&veths);
     let gateway = Gateway::start(&machine, &config);
     let session = &config.sessions[0];
-    let (mut caller, mut callee) = (Phone::new(&namespace, &session.a, 1, 1), Phone::new(&other, &session.b, 2, 1));
+    let (mut caller, mut callee) = (
+        Phone::new(&namespace, &session.a, 1, 1),
+        Phone::new(&other, &session.b, 2, 1),
+    );
     connect(&mut caller, &mut callee, LIMIT);
 
     let interface = &veths[1].peer;
@@ -170,13 +224,22 @@ fn a_next_hop_that_comes_back_with_another_mac_is_found_again() {
     other.sh(&format!("ip address add 10.84.2.2/24 dev {interface}"));
     connect(&mut caller, &mut callee, patience);
     let returned: Vec<_> = callee.heard.range(gone..back).collect();
-    assert!(returned.is_empty(), "packets for an unresolved next hop were kept: {returned:?}");
+    assert!(
+        returned.is_empty(),
+        "packets for an unresolved next hop were kept: {returned:?}"
+    );
 
     let stopped = gateway.stop();
     let unresolved = stopped.drops("a")["next_hop_unresolved"];
     let sent = caller.sealer().next_index() - 1;
-    assert_eq!(stopped.port("a", "tx") + unresolved, sent, "every packet was sent on or counted");
-    println!("{sent} packets: {unresolved} for an unresolved next hop, the rest sent on; found again after a new MAC");
+    assert_eq!(
+        stopped.port("a", "tx") + unresolved,
+        sent,
+        "every packet was sent on or counted"
+    );
+    println!(
+        "{sent} packets: {unresolved} for an unresolved next hop, the rest sent on; found again after a new MAC"
+    );
 }
 
 /// What `frame` announces, if it is an announcement of the gateway.
@@ -187,7 +250,9 @@ fn announcement(frame: &[u8], mac: [u8; 6]) -> Option<&'static str> {
     }
     match u16::from_be_bytes([ethernet[12], ethernet[13]]) {
         // RFC 5227 §3: sender and target are the address itself.
-        frame::ETHERTYPE_ARP if packet.get(14..18)? == HOST.octets() && packet.get(24..28)? == HOST.octets() => {
+        frame::ETHERTYPE_ARP
+            if packet.get(14..18)? == HOST.octets() && packet.get(24..28)? == HOST.octets() =>
+        {
             Some("gratuitous ARP")
         }
         // RFC 4861 §7.2.6: to all nodes, not solicited, target our address.

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::gstreamer::{self, Listener, Talker};
-use harness::{ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, addr, audio, wait_until};
+use harness::{
+    ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, addr, audio, wait_until,
+};
 use voxlane::srtp::MasterKey;
 
 const SPEECH: [&str; 2] = [
@@ -32,7 +34,11 @@ struct Route {
 }
 
 const ROUTES: [Route; 3] = [
-    Route { name: "ipv4", a: ["10.77.1.1:20000", "10.77.1.2:30000"], b: ["10.77.2.1:20000", "10.77.2.2:30000"] },
+    Route {
+        name: "ipv4",
+        a: ["10.77.1.1:20000", "10.77.1.2:30000"],
+        b: ["10.77.2.1:20000", "10.77.2.2:30000"],
+    },
     Route {
         name: "ipv6",
         a: ["[fd77:1::1]:20002", "[fd77:1::2]:30002"],
@@ -45,8 +51,11 @@ const ROUTES: [Route; 3] = [
     },
 ];
 /// The negative control: its listener has a key that nobody uses.
-const DEAF: Route =
-    Route { name: "deaf", a: ["10.77.1.1:20006", "10.77.1.2:30006"], b: ["10.77.2.1:20006", "10.77.2.2:30006"] };
+const DEAF: Route = Route {
+    name: "deaf",
+    a: ["10.77.1.1:20006", "10.77.1.2:30006"],
+    b: ["10.77.2.1:20006", "10.77.2.2:30006"],
+};
 
 #[test]
 fn speech_is_bit_identical_over_af_packet() {
@@ -86,15 +95,44 @@ fn speech_is_bit_identical(driver: &str) {
 
     let mut ways = Vec::new();
     for (number, (route, session)) in (1..).zip(ROUTES.iter().zip(&config.sessions)) {
-        let there = (&session.a, &session.b, &side_a, &side_b, 1_000 + number, SPEECH[0]);
-        let back = (&session.b, &session.a, &side_b, &side_a, 2_000 + number, SPEECH[1]);
+        let there = (
+            &session.a,
+            &session.b,
+            &side_a,
+            &side_b,
+            1_000 + number,
+            SPEECH[0],
+        );
+        let back = (
+            &session.b,
+            &session.a,
+            &side_b,
+            &side_a,
+            2_000 + number,
+            SPEECH[1],
+        );
         for (talk, hear, from, to, ssrc, text) in [there, back] {
             let name = format!("{driver}-{}-{ssrc}", route.name);
-            let [wav, reference, out] = ["wav", "reference.wav", "out"].map(|end| machine.path(&format!("{name}.{end}")));
+            let [wav, reference, out] =
+                ["wav", "reference.wav", "out"].map(|end| machine.path(&format!("{name}.{end}")));
             audio::speak(text, &wav);
             gstreamer::reference(&wav, &reference);
-            let listener = Listener::start(to, &out, hear.remote.expect("configured"), &hear.keys().local, ssrc);
-            ways.push(Way { name, from, talk, ssrc, wav, reference, listener });
+            let listener = Listener::start(
+                to,
+                &out,
+                hear.remote.expect("configured"),
+                &hear.keys().local,
+                ssrc,
+            );
+            ways.push(Way {
+                name,
+                from,
+                talk,
+                ssrc,
+                wav,
+                reference,
+                listener,
+            });
         }
     }
     let mut talkers: Vec<Talker> = ways.iter().map(Way::talk).collect();
@@ -109,7 +147,11 @@ fn speech_is_bit_identical(driver: &str) {
     let stopped = gateway.stop();
     for port in ["a", "b"] {
         assert_eq!(stopped.port(port, "dropped"), 0, "{port}: {:?}", page.drops(port));
-        assert!(stopped.port(port, "tx") > 500, "port {port} forwarded {}", stopped.port(port, "tx"));
+        assert!(
+            stopped.port(port, "tx") > 500,
+            "port {port} forwarded {}",
+            stopped.port(port, "tx")
+        );
     }
     println!(
         "{driver}: {} directions of speech bit-identical, {} packets, none dropped",
@@ -128,21 +170,49 @@ impl Way<'_> {
     fn judge(&mut self, sent: &Path) {
         let name = &self.name;
         let sent = fs::read(sent).expect("the talker wrote it");
-        assert!(sent.len() > 10_000, "{name}: only {} bytes of Opus were sent", sent.len());
-        wait_until(&format!("{name}: all {} bytes of Opus", sent.len()), Duration::from_secs(10), || {
-            (self.listener.heard_bytes() >= sent.len() as u64).then_some(())
-        });
+        assert!(
+            sent.len() > 10_000,
+            "{name}: only {} bytes of Opus were sent",
+            sent.len()
+        );
+        wait_until(
+            &format!("{name}: all {} bytes of Opus", sent.len()),
+            Duration::from_secs(10),
+            || (self.listener.heard_bytes() >= sent.len() as u64).then_some(()),
+        );
         self.listener.stop();
         let received = fs::read(&self.listener.opus).expect("the listener wrote it");
-        assert!(sent == received, "{name}: {} bytes of Opus sent, {} other ones received", sent.len(), received.len());
+        assert!(
+            sent == received,
+            "{name}: {} bytes of Opus sent, {} other ones received",
+            sent.len(),
+            received.len()
+        );
 
-        let (reference, heard) = (audio::samples(&self.reference), audio::samples(&self.listener.wav));
-        assert!(audio::loudness(&reference) > 300.0, "{name}: the reference is silence");
+        let (reference, heard) = (
+            audio::samples(&self.reference),
+            audio::samples(&self.listener.wav),
+        );
+        assert!(
+            audio::loudness(&reference) > 300.0,
+            "{name}: the reference is silence"
+        );
         let difference = reference.len().abs_diff(heard.len());
-        assert!(difference <= SHIFT, "{name}: {} samples became {}", reference.len(), heard.len());
+        assert!(
+            difference <= SHIFT,
+            "{name}: {} samples became {}",
+            reference.len(),
+            heard.len()
+        );
         let likeness = audio::correlation(&reference, &heard, SHIFT);
-        assert!(likeness >= 0.99, "{name}: correlation with the reference is {likeness:.4}");
-        println!("{name}: {} bytes of Opus identical, correlation {likeness:.4}", sent.len());
+        assert!(
+            likeness >= 0.99,
+            "{name}: correlation with the reference is {likeness:.4}"
+        );
+        println!(
+            "{name}: {} bytes of Opus identical, correlation {likeness:.4}",
+            sent.len()
+        );
     }
 }
 
@@ -151,7 +221,10 @@ fn heard_by_the_deaf(machine: &Machine, config: &ConfigText, side_a: &Namespace,
     let session = config.sessions.last().expect("the deaf session is the last");
     let wav = machine.path("deaf.wav");
     audio::speak("Can you hear me?", &wav);
-    let wrong = MasterKey::generate(session.b.keys().suite, &mut voxlane::control::config::system_random);
+    let wrong = MasterKey::generate(
+        session.b.keys().suite,
+        &mut voxlane::control::config::system_random,
+    );
     let ear = session.b.remote.expect("configured");
     let mut listener = Listener::start(side_b, &machine.path("deaf.out"), ear, &wrong, 7);
     let path = (session.a.remote.expect("configured"), session.a.local);
@@ -165,5 +238,9 @@ fn heard_by_the_deaf(machine: &Machine, config: &ConfigText, side_a: &Namespace,
 fn session(route: &Route) -> SessionText {
     let [[a_local, a_remote], [b_local, b_remote]] = [route.a, route.b];
     assert_eq!(addr(a_local).is_ipv4(), addr(a_remote).is_ipv4());
-    SessionText::new(route.name, LegText::new(a_local, a_remote), LegText::new(b_local, b_remote))
+    SessionText::new(
+        route.name,
+        LegText::new(a_local, a_remote),
+        LegText::new(b_local, b_remote),
+    )
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::config::{Config, Device};
 use super::host::{Host, HostLimits, Interface};
 use super::plan::{Plan, PlanError};
-use super::preflight::{self, InstanceLock, PreflightError, RUNTIME_DIRECTORY};
+use super::preflight::{self, INDEX_DIRECTORY, InstanceLock, PreflightError};
 use super::punt::HostSide;
 use super::telemetry::{SharedPort, Sources, telemetry};
 use crate::dpdk::{self, Attach, Eal, EalOptions, LcoreHandle, Mempool, Port, PortConfig, RxQueue, TxQueue};
@@ -317,12 +317,15 @@ fn open_journal(config: &Config) -> Result<Option<Journal>, JournalError> {
     let Some(directory) = &config.gateway.state_directory else { return Ok(None) };
     // SRTP and SRTCP of both streams of each session, and as much again for keys that are no longer configured.
     let capacity = (config.sessions.len() * 4 * 2).max(1024);
-    Journal::open(Path::new(RUNTIME_DIRECTORY), Some(directory), &config.gateway.name, capacity).map(Some)
+    Journal::open(Path::new(INDEX_DIRECTORY), Some(directory), &config.gateway.name, capacity).map(Some)
 }
 
 fn start_metrics(config: &Config, telemetry: &Arc<Telemetry>) -> Result<Option<MetricsServer>, GatewayError> {
     let Some(listen) = config.metrics.listen else { return Ok(None) };
     let exporter = Arc::new(Exporter::new(Arc::clone(telemetry)));
+    if let Err(error) = exporter.install() {
+        tracing::warn!(%error, "what libraries count is not on the metrics page");
+    }
     let cores = config.cores.control.clone();
     let on_start = move || {
         if let Err(error) = dpdk::pin_current_thread(&cores) {

@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 use super::config::{Config, Device};
 use crate::dpdk;
 
-/// Where locks and index journals of running gateways are.
+/// Where the locks of running gateways and the sockets of demos are.
 pub const RUNTIME_DIRECTORY: &str = "/run/voxlane";
+
+/// Where the index journals of running gateways are: always a memory file system, while `/run` is one only
+/// where the distribution's init made it so.
+pub const INDEX_DIRECTORY: &str = "/dev/shm/voxlane";
 
 const HUGEPAGES: &str = "/sys/kernel/mm/hugepages";
 

@@ -39,8 +39,8 @@ impl Table {
             micros(&progress["latency_ns"]["p50"]),
             micros(&progress["latency_ns"]["p99"]),
             micros(&progress["latency_ns"]["max"]),
-            gateway.quantile("0.5"),
-            gateway.quantile("0.99"),
+            gateway.percentile("50"),
+            gateway.percentile("99"),
             gateway.dropped.map_or("-".to_owned(), |dropped| dropped.to_string()),
         );
     }
@@ -50,31 +50,31 @@ impl Table {
 #[derive(Default)]
 struct Gateway {
     dropped: Option<u64>,
-    /// Largest value over all queues by quantile, in seconds.
-    quantiles: BTreeMap<String, f64>,
+    /// Largest value over all queues by percentile, in seconds.
+    percentiles: BTreeMap<String, f64>,
 }
 
 impl Gateway {
     fn read(page: &str) -> Self {
-        let mut gateway = Gateway { dropped: Some(0), quantiles: BTreeMap::new() };
+        let mut gateway = Gateway { dropped: Some(0), percentiles: BTreeMap::new() };
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let Ok(value) = value.parse::<f64>() else { continue };
             if series.starts_with("voxlane_dropped_packets_total{") {
                 gateway.dropped = gateway.dropped.map(|sum| sum + value as u64);
-            } else if series.starts_with("voxlane_latency_quantile_seconds{")
-                && let Some((_, rest)) = series.split_once("quantile=\"")
-                && let Some((quantile, _)) = rest.split_once('"')
+            } else if series.starts_with("voxlane_latency_percentile_seconds{")
+                && let Some((_, rest)) = series.split_once("percentile=\"")
+                && let Some((percentile, _)) = rest.split_once('"')
             {
-                let largest = gateway.quantiles.entry(quantile.to_owned()).or_default();
+                let largest = gateway.percentiles.entry(percentile.to_owned()).or_default();
                 *largest = largest.max(value);
             }
         }
         gateway
     }
 
-    fn quantile(&self, quantile: &str) -> String {
-        self.quantiles.get(quantile).map_or("-".to_owned(), |seconds| format!("{:.1}", seconds * 1e6))
+    fn percentile(&self, percentile: &str) -> String {
+        self.percentiles.get(percentile).map_or("-".to_owned(), |seconds| format!("{:.1}", seconds * 1e6))
     }
 }
 
@@ -164,15 +164,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_drops_and_quantiles_from_a_page() {
+    fn reads_drops_and_percentiles_from_a_page() {
         let page = "# HELP voxlane_dropped_packets_total x\n\
             voxlane_dropped_packets_total{port=\"a\",reason=\"srtp_replayed\"} 3\n\
             voxlane_dropped_packets_total{port=\"b\",reason=\"tx_full\"} 4\n\
-            voxlane_latency_quantile_seconds{port=\"a\",quantile=\"0.5\"} 0.000002\n\
-            voxlane_latency_quantile_seconds{port=\"b\",quantile=\"0.5\"} 0.000003\n";
+            voxlane_latency_percentile_seconds{port=\"a\",percentile=\"50\"} 0.000002\n\
+            voxlane_latency_percentile_seconds{port=\"b\",percentile=\"50\"} 0.000003\n";
         let gateway = Gateway::read(page);
         assert_eq!(gateway.dropped, Some(7));
-        assert_eq!(gateway.quantile("0.5"), "3.0");
-        assert_eq!(gateway.quantile("0.99"), "-");
+        assert_eq!(gateway.percentile("50"), "3.0");
+        assert_eq!(gateway.percentile("99"), "-");
     }
 }

@@ -157,14 +157,21 @@ impl LegText {
 impl SessionText {
     /// A session.
     pub fn new(id: &str, a: LegText, b: LegText) -> Self {
-        SessionText { id: id.to_owned(), a, b }
+        SessionText {
+            id: id.to_owned(),
+            a,
+            b,
+        }
     }
 }
 
 impl ConfigText {
     /// The file's text.
     pub fn render(&self) -> String {
-        let state = self.state_directory.as_ref().map_or("none".into(), |path| path.display().to_string());
+        let state = self
+            .state_directory
+            .as_ref()
+            .map_or("none".into(), |path| path.display().to_string());
         let (name, hugepages, buffers) = (&self.name, self.hugepages_mib, self.buffers);
         let (workers, shared) = (&self.workers, self.allow_shared);
         let mut text = format!(
@@ -192,7 +199,10 @@ impl ConfigText {
                 let _ = writeln!(text, "mtu = {mtu}");
             }
             if let Some(descriptors) = port.descriptors {
-                let _ = writeln!(text, "rx_descriptors = {descriptors}\ntx_descriptors = {descriptors}");
+                let _ = writeln!(
+                    text,
+                    "rx_descriptors = {descriptors}\ntx_descriptors = {descriptors}"
+                );
             }
         }
         if let Some(file) = &self.sessions_file {

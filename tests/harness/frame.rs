@@ -56,7 +56,13 @@ pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next_header: u8, payload: &[u8]) -> Ve
 /// A UDP datagram in an IP packet of the addresses' family, with checksums.
 pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let len = (8 + payload.len()) as u16;
-    let mut datagram = [from.port().to_be_bytes(), to.port().to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
+    let mut datagram = [
+        from.port().to_be_bytes(),
+        to.port().to_be_bytes(),
+        len.to_be_bytes(),
+        [0, 0],
+    ]
+    .concat();
     datagram.extend(payload);
     let mut pseudo = match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
@@ -114,8 +120,8 @@ mod tests {
     #[test]
     fn the_checksum_is_the_known_one() {
         let mut header = vec![
-            0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xff, 0xff, 0xc0, 0xa8, 0x00, 0x01, 0xc0,
-            0xa8, 0x00, 0xc7,
+            0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xff, 0xff, 0xc0, 0xa8, 0x00, 0x01,
+            0xc0, 0xa8, 0x00, 0xc7,
         ];
         fill_ipv4_checksum(&mut header);
         assert_eq!(header[10..12], [0xb8, 0x61]);

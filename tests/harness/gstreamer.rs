@@ -19,7 +19,8 @@ use super::{Namespace, Process, process, require, run};
 const ENCODER: &str = "wavparse ! audioconvert ! audioresample ! \
      audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=32000 frame-size=20";
 const DECODER: &str = "opusdec ! audioconvert ! audio/x-raw,format=S16LE,rate=48000,channels=1 ! wavenc";
-const PACKAGES: &str = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad";
+const PACKAGES: &str =
+    "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad";
 
 /// A pipeline that seals and sends a WAV file at the pace of speech, and ends with it.
 pub struct Talker {
@@ -45,7 +46,9 @@ pub fn reference(wav: &Path, output: &Path) {
         wav.display(),
         output.display()
     );
-    run(process::command("gst-launch-1.0").arg("-q").args(pipeline.split_whitespace()));
+    run(process::command("gst-launch-1.0")
+        .arg("-q")
+        .args(pipeline.split_whitespace()));
 }
 
 impl Talker {
@@ -74,7 +77,10 @@ impl Talker {
             local.port(),
             opus.display()
         );
-        Talker { process: launch(namespace, "gst-talker", &pipeline), opus }
+        Talker {
+            process: launch(namespace, "gst-talker", &pipeline),
+            opus,
+        }
     }
 
     /// Waits for the end of the file.

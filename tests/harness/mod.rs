@@ -5,7 +5,11 @@
 //! by sleeping for a fixed time: [`wait_until`] polls a condition up to a deadline. One lock file serialises the
 //! tests, because they share hugepages and cores.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses a part of the harness")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of the harness"
+)]
 #![forbid(unsafe_code)]
 
 pub mod audio;
@@ -56,7 +60,8 @@ impl Machine {
             "the end-to-end tests make namespaces and reserve hugepages: run them as root, `sudo make test`"
         );
         let lock = File::create(LOCK_FILE).unwrap_or_else(|error| panic!("cannot open {LOCK_FILE}: {error}"));
-        lock.lock().unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
+        lock.lock()
+            .unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
         namespace::remove_leftovers();
         reserve_hugepages();
         fs::create_dir_all("/run/voxlane").expect("/run is writable for root");
@@ -64,7 +69,10 @@ impl Machine {
             .prefix("voxlane-test-")
             .tempdir()
             .expect("the temporary directory is writable");
-        Machine { directory, _lock: lock }
+        Machine {
+            directory,
+            _lock: lock,
+        }
     }
 
     /// The test's own directory.
@@ -130,12 +138,16 @@ pub fn sh(line: &str) -> String {
 
 /// A literal address.
 pub fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
 }
 
 fn reserve_hugepages() {
     let reserved = || {
-        fs::read_to_string(HUGEPAGES_FILE).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0)
+        fs::read_to_string(HUGEPAGES_FILE)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .unwrap_or(0)
     };
     if reserved() < HUGEPAGES {
         // The kernel gives what it can find; never lowered, because others may use them.
@@ -147,7 +159,10 @@ fn reserve_hugepages() {
         );
     }
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    if !mounts.lines().any(|line| line.split_whitespace().nth(2) == Some("hugetlbfs")) {
+    if !mounts
+        .lines()
+        .any(|line| line.split_whitespace().nth(2) == Some("hugetlbfs"))
+    {
         fs::create_dir_all("/dev/hugepages").expect("/dev is writable for root");
         sh("mount -t hugetlbfs nodev /dev/hugepages");
     }

@@ -28,7 +28,9 @@ struct Output {
 /// A command that the kernel kills if the test dies without running its destructors.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", program]).env("NO_COLOR", "1");
+    command
+        .args(["--pdeathsig", "KILL", program])
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -43,8 +45,14 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
         let output = Arc::new(Output::default());
         let readers = [
-            child.stdout.take().map(|pipe| read_lines(pipe, Arc::clone(&output))),
-            child.stderr.take().map(|pipe| read_lines(pipe, Arc::clone(&output))),
+            child
+                .stdout
+                .take()
+                .map(|pipe| read_lines(pipe, Arc::clone(&output))),
+            child
+                .stderr
+                .take()
+                .map(|pipe| read_lines(pipe, Arc::clone(&output))),
         ];
         Process {
             name: name.to_owned(),
@@ -104,9 +112,18 @@ impl Process {
             if let Some(status) = ended {
                 panic!("{} ended with {status} before {what}:\n{}", self.name, text());
             }
-            assert!(start.elapsed() < limit, "{}: waited {limit:?} in vain for {what}:\n{}", self.name, text());
+            assert!(
+                start.elapsed() < limit,
+                "{}: waited {limit:?} in vain for {what}:\n{}",
+                self.name,
+                text()
+            );
             let slice = Duration::from_millis(20);
-            lines = output.grown.wait_timeout(lines, slice).unwrap_or_else(PoisonError::into_inner).0;
+            lines = output
+                .grown
+                .wait_timeout(lines, slice)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -131,7 +148,12 @@ impl Process {
                 }
                 return status;
             }
-            assert!(start.elapsed() < limit, "{} still runs after {limit:?}:\n{}", self.name, self.text());
+            assert!(
+                start.elapsed() < limit,
+                "{} still runs after {limit:?}:\n{}",
+                self.name,
+                self.text()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -139,7 +161,12 @@ impl Process {
     /// Waits for the end and panics unless it was a success.
     pub fn wait_success(&mut self, limit: Duration) {
         let status = self.wait(limit);
-        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.text());
+        assert!(
+            status.success(),
+            "{} ended with {status}:\n{}",
+            self.name,
+            self.text()
+        );
     }
 
     /// All lines so far.
@@ -166,7 +193,9 @@ impl Output {
 
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 fn read_lines(pipe: impl Read + Send + 'static, output: Arc<Output>) -> JoinHandle<()> {
@@ -174,7 +203,9 @@ fn read_lines(pipe: impl Read + Send + 'static, output: Arc<Output>) -> JoinHand
         let mut pipe = BufReader::new(pipe);
         let mut bytes = Vec::new();
         while matches!(pipe.read_until(b'\n', &mut bytes), Ok(1..)) {
-            output.lines().push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
+            output
+                .lines()
+                .push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
             output.grown.notify_all();
             bytes.clear();
         }

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -22,15 +22,27 @@ impl RawSocket {
     pub fn open(namespace: &Namespace, veth: &Veth) -> Self {
         namespace.enter(|| {
             let name = veth.peer.as_str();
-            let index = if_nametoindex(name).unwrap_or_else(|error| panic!("no interface {name}: {error}")) as usize;
+            let index =
+                if_nametoindex(name).unwrap_or_else(|error| panic!("no interface {name}: {error}")) as usize;
             let address = getifaddrs()
                 .expect("the kernel lists interfaces")
                 .filter_map(|interface| interface.address)
-                .find_map(|address| address.as_link_addr().copied().filter(|link| link.ifindex() == index))
+                .find_map(|address| {
+                    address
+                        .as_link_addr()
+                        .copied()
+                        .filter(|link| link.ifindex() == index)
+                })
                 .expect("a veth has a link-layer address");
-            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
-                .expect("root opens packet sockets");
-            bind(socket.as_raw_fd(), &address).unwrap_or_else(|error| panic!("cannot bind to {name}: {error}"));
+            let socket = socket(
+                AddressFamily::Packet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::EthAll,
+            )
+            .expect("root opens packet sockets");
+            bind(socket.as_raw_fd(), &address)
+                .unwrap_or_else(|error| panic!("cannot bind to {name}: {error}"));
             RawSocket(socket)
         })
     }
@@ -50,7 +62,8 @@ impl RawSocket {
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
             let left = i64::try_from(left).expect("limits are seconds").max(1);
-            setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::milliseconds(left)).expect("a valid option");
+            setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::milliseconds(left))
+                .expect("a valid option");
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(len) => {
                     if let Some(value) = wanted(&buffer[..len]) {

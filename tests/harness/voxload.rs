@@ -1,11 +1,12 @@
 //! The load generator as a process.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Gateway, Machine, Process, process, testpmd, unique};
+use super::{Gateway, Machine, Process, Stopped, process, testpmd, unique};
 
 /// A voxload that sends.
 pub struct Voxload {
@@ -35,12 +36,25 @@ impl Voxload {
         let name = unique();
         let json = machine.path(&format!("{name}.voxload.json"));
         let mut command = process::command(binary.to_str().expect("a UTF-8 target directory"));
-        command.arg("run").arg("--config").arg(&gateway.config).args(["--file-prefix", &name, "--core", "0"]);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&gateway.config)
+            .args(["--file-prefix", &name, "--core", "0"]);
         for (number, (port, socket)) in ports.iter().enumerate() {
-            command.arg("--port").arg(format!("{port}={}", testpmd::memif_client(number, socket)));
+            command
+                .arg("--port")
+                .arg(format!("{port}={}", testpmd::memif_client(number, socket)));
         }
-        command.arg("--json").arg(&json).args(["--progress", "none", "--wait-link", "20"]).args(arguments);
-        Voxload { process: Process::spawn("voxload", command), json }
+        command
+            .arg("--json")
+            .arg(&json)
+            .args(["--progress", "none", "--wait-link", "20"])
+            .args(arguments);
+        Voxload {
+            process: Process::spawn("voxload", command),
+            json,
+        }
     }
 
     /// Whether it still runs.
@@ -58,8 +72,9 @@ impl Voxload {
     pub fn finish(mut self, limit: Duration) -> Verdict {
         let code = self.process.wait(limit).code();
         let text = self.process.text();
-        let json = std::fs::read_to_string(&self.json)
-            .unwrap_or_else(|error| panic!("voxload ended with {code:?} and left no report: {error}\n{text}"));
+        let json = std::fs::read_to_string(&self.json).unwrap_or_else(|error| {
+            panic!("voxload ended with {code:?} and left no report: {error}\n{text}")
+        });
         let report = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}:\n{json}"));
         Verdict { report, code, text }
     }
@@ -68,7 +83,9 @@ impl Voxload {
 impl Verdict {
     /// A figure of the report.
     pub fn count(&self, key: &str) -> u64 {
-        self.report[key].as_u64().unwrap_or_else(|| panic!("no figure {key:?} in {:#}", self.report))
+        self.report[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no figure {key:?} in {:#}", self.report))
     }
 
     /// How many packets were spoiled on purpose in the way `kind`.
@@ -88,5 +105,30 @@ impl Verdict {
         assert_eq!(self.count("sent"), self.count("received"), "{report:#}");
         assert_eq!(report["verdict"], "pass", "{report:#}");
         assert_eq!(self.code, Some(0), "{}", self.text);
+    }
+
+    /// What the gateway forwarded and dropped on `ports` is what was sent, to the packet. Returns the drops by
+    /// reason; packets that opened the paths before the clock ran may have found a next hop unresolved.
+    pub fn assert_accounted(&self, stopped: &Stopped, ports: &[&str]) -> BTreeMap<String, u64> {
+        let mut drops = BTreeMap::new();
+        for (reason, count) in ports.iter().flat_map(|port| stopped.drops(port)) {
+            *drops.entry(reason).or_default() += count;
+        }
+        let unresolved = drops.remove("next_hop_unresolved").unwrap_or(0);
+        let warm_up = self.count("warm_up_sent");
+        assert!(
+            unresolved <= warm_up,
+            "{unresolved} unresolved, {warm_up} before the clock ran: {:#}",
+            stopped.report
+        );
+        let forwarded: u64 = ports.iter().map(|port| stopped.port(port, "tx")).sum();
+        assert_eq!(
+            forwarded + unresolved,
+            self.count("sent") + warm_up,
+            "{:#}\n{:#}",
+            stopped.report,
+            self.report
+        );
+        drops
     }
 }

@@ -16,12 +16,12 @@ const WORDS: usize = RECORD_LEN / size_of::<u64>();
 #[derive(Debug)]
 pub(super) struct Records {
     memory: SharedMemory,
-    _lock: File,
+    lock: File,
 }
 
 impl Records {
     pub(super) fn new(memory: SharedMemory, lock: File) -> Self {
-        Records { memory, _lock: lock }
+        Records { memory, lock }
     }
 
     pub(super) fn is_locked_in_memory(&self) -> bool {
@@ -61,6 +61,14 @@ impl Records {
         to_high.store(high.to_le(), Ordering::Release);
         to_reserved_until.store(reserved_until.to_le(), Ordering::Release);
         to_state.store(state.to_le(), Ordering::Release);
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        // Closing the file would do, but not while a child of this process that is about to start another
+        // program still has it open, too. There is nothing to do about an error here.
+        let _ = self.lock.unlock();
     }
 }
 

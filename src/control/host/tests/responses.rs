@@ -78,6 +78,10 @@ fn what_asks_for_others_is_ignored() {
             .neighbour_solicitation(v6("fd00::2"), v6("fd00::3"), None)
             .unwrap()
             .to_vec(),
+        station(MAC_B)
+            .neighbour_solicitation(v6("ff02::5"), v6("fd00::1"), None)
+            .unwrap()
+            .to_vec(),
         // The same solicited-node group as ours, another address.
         station(MAC_B)
             .neighbour_solicitation(v6("fd00::2"), v6("fd00:1::1"), None)

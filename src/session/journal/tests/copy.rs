@@ -137,7 +137,7 @@ fn the_newer_of_two_files_wins_and_neither_is_forgotten() {
 /// The copy is on disk when `persist` returns, and an idle gateway does not wear the disk.
 #[test]
 fn persist_writes_what_changed_and_says_when_it_cannot() {
-    let machine = Machine::new();
+    let machine = Machine::with_state(tempfile::tempdir().expect("the temporary directory is writable"));
     let mut journal = machine.open(1);
     let (mut slot, _) = journal.slot(key(1), Kind::Srtp).unwrap();
     let inode = || std::fs::metadata(machine.copy()).unwrap().ino();

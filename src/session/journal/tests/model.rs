@@ -31,7 +31,7 @@ impl Random {
 /// skipped stays within the documented bounds.
 #[test]
 fn no_index_is_sealed_twice() {
-    for seed in 0..40 {
+    for seed in 0..200 {
         let mut random = Random(seed);
         let machine = Machine::new();
         let mut boot = [0; 16];

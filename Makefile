@@ -1,0 +1,27 @@
+# Two commands suffice: `make demo` runs the gateway, `make test` proves it. Both as root (or with sudo).
+
+.PHONY: help build demo test fmt clean
+
+help:
+	@echo "make demo    build, then relay ten seconds of SRTP voice over shared memory (root)"
+	@echo "             options: make demo ARGS='--seconds 30 --sessions 10000'"
+	@echo "make test    every check, unit tests, end-to-end tests over real ports (root)"
+	@echo "             one step: scripts/test.sh unit"
+	@echo "make build   release binaries in target/release"
+	@echo "make fmt     format the code"
+	@echo "make clean   remove the build"
+
+build:
+	@scripts/build.sh
+
+demo:
+	@scripts/demo.sh $(ARGS)
+
+test:
+	@scripts/test.sh
+
+fmt:
+	cargo fmt --all
+
+clean:
+	cargo clean

@@ -1,0 +1,299 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use voxlane::srtp::Suite;
+
+use super::impair::Shares;
+use super::plan::Directions;
+
+/// Generates SRTP voice traffic for a voxlane gateway and verifies what the gateway makes of it.
+#[derive(Debug, Parser)]
+#[command(name = "voxload", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 everything that was sent came back exactly once and unharmed; 1 something was \
+lost, doubled, damaged or could not be accounted for, or the run could not be started; 2 the command line or the \
+configuration is wrong.";
+
+/// What voxload can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Play all remote endpoints of a gateway's sessions through DPDK ports.
+    Run(Box<RunArgs>),
+    /// Write a sessions file with fresh keys to standard output.
+    Sessions(Box<SessionsArgs>),
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// A table row each second.
+    Human,
+    /// A JSON object on one line each second.
+    Json,
+    /// Not at all.
+    None,
+}
+
+/// `voxload run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The gateway's configuration: its sessions say what to play, with which keys.
+    #[arg(long, value_name = "GATEWAY.toml")]
+    pub config: PathBuf,
+
+    /// The device of ours that is joined to the gateway's port NAME: a PCI address, or a virtual device
+    /// such as net_memif0,role=client,id=0,socket=/run/voxlane/a.sock,socket-abstract=no. Once per port.
+    #[arg(long = "port", value_name = "NAME=DEVICE", required = true, value_parser = port_device)]
+    pub ports: Vec<(String, String)>,
+
+    /// Name of this instance of DPDK; give each process on the machine its own.
+    #[arg(long, default_value = "voxload", value_name = "NAME")]
+    pub file_prefix: String,
+
+    /// Hugepage memory to take, in MiB.
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    pub memory_mib: u32,
+
+    /// Core to send and receive on; the first allowed one by default. It is polled without pause.
+    #[arg(long, value_name = "N")]
+    pub core: Option<u16>,
+
+    /// Play the first N sessions only.
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<usize>,
+
+    /// How long to send, in seconds (10 by default). With --flood, the time that the clock runs: sealing and
+    /// checking come on top.
+    #[arg(long, value_name = "S", conflicts_with = "packets", value_parser = seconds)]
+    pub seconds: Option<f64>,
+
+    /// How many packets each stream sends.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: Option<u64>,
+
+    /// Packets per second over all streams, evenly spread.
+    #[arg(long, value_name = "PPS", conflicts_with_all = ["ptime", "flood"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
+
+    /// Milliseconds from packet to packet of each stream (20 by default), streams evenly spread.
+    #[arg(long, value_name = "MS", conflicts_with = "flood", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub ptime: Option<u64>,
+
+    /// Send pre-sealed packets as fast as the gateway goes.
+    #[arg(long)]
+    pub flood: bool,
+
+    /// With --flood: packets on the way to each port at a time, 0 for no limit. With a limit below the
+    /// ring size no ring overflows, and the rate is the highest without loss.
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "flood")]
+    pub in_flight: u64,
+
+    /// With --flood: packets that are sealed beforehand at a time.
+    #[arg(long, value_name = "N", default_value_t = 32_768, requires = "flood", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub chunk: u32,
+
+    /// Bytes of RTP payload before sealing; 32 of them are the generator's own header.
+    #[arg(long, value_name = "BYTES", default_value_t = 160)]
+    pub payload: usize,
+
+    /// Which directions carry media.
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+
+    /// Send and verify RTCP, too: a sender report of every stream each 5 s, or twice in a shorter run.
+    #[arg(long, conflicts_with = "flood")]
+    pub rtcp: bool,
+
+    /// Impair shares of the packets on purpose, such as corrupt=1%,replay=1%,truncate=1%,reorder=1%. Copies
+    /// that are bad go out beside the valid packet (corrupt, truncate, replay, badssrc, badpt); reorder swaps
+    /// valid packets of a stream over a distance of up to 16; drop leaves gaps. Nothing valid may get lost.
+    #[arg(
+        long,
+        value_name = "KIND=SHARE,…",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub impair: Shares,
+
+    /// Seed of everything random but the keys; a new one by default. The report shows it.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// First RTP sequence number of every stream, such as 65530 to see a roll-over; random below 32768 by
+    /// default.
+    #[arg(long, value_name = "N")]
+    pub start_seq: Option<u16>,
+
+    /// Write the result as JSON to FILE, or to standard output for "-".
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+
+    /// How to show progress each second.
+    #[arg(long, value_enum, default_value_t = Progress::Human)]
+    pub progress: Progress,
+
+    /// How long to wait for the links, and then for the gateway to answer and to relay, in seconds each.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait_link: u64,
+
+    /// Milliseconds without any arrival after which, at the end, what is still out counts as lost.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    pub drain: u64,
+
+    /// Do not first send packets that open every path (they are not part of the result).
+    #[arg(long)]
+    pub no_warm_up: bool,
+
+    /// Show DPDK's informational messages.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `voxload sessions`.
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// How many sessions.
+    #[arg(long, value_name = "N")]
+    pub count: usize,
+
+    /// The gateway's addresses towards A; one carries 27,768 sessions.
+    #[arg(long, value_name = "IP,…", value_delimiter = ',', default_value = "10.1.0.1")]
+    pub a_local: Vec<IpAddr>,
+
+    /// Addresses of the remotes on side A, as many as the gateway's.
+    #[arg(long, value_name = "IP,…", value_delimiter = ',', default_value = "10.1.0.2")]
+    pub a_remote: Vec<IpAddr>,
+
+    /// The gateway's addresses towards B.
+    #[arg(long, value_name = "IP,…", value_delimiter = ',', default_value = "10.2.0.1")]
+    pub b_local: Vec<IpAddr>,
+
+    /// Addresses of the remotes on side B.
+    #[arg(long, value_name = "IP,…", value_delimiter = ',', default_value = "10.2.0.2")]
+    pub b_remote: Vec<IpAddr>,
+
+    /// SRTP suite of both legs, or "none" for plain RTP.
+    #[arg(long, value_name = "SUITE", default_value = "AEAD_AES_128_GCM", value_parser = suite)]
+    pub suite: SuiteChoice,
+
+    /// Ids are this and a number from 0.
+    #[arg(long, value_name = "TEXT", default_value = "call-")]
+    pub id_prefix: String,
+
+    /// Write to FILE, which only its owner can read, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A suite, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuiteChoice(pub Option<Suite>);
+
+fn suite(text: &str) -> Result<SuiteChoice, String> {
+    if text == "none" {
+        return Ok(SuiteChoice(None));
+    }
+    text.parse()
+        .map(|suite| SuiteChoice(Some(suite)))
+        .map_err(|error| format!("{error}, or none"))
+}
+
+fn port_device(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, device)) if !name.is_empty() && !device.is_empty() => {
+            Ok((name.to_owned(), device.to_owned()))
+        }
+        _ => Err("write it as NAME=DEVICE, such as a=net_memif0,role=client,id=0".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=31_536_000.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use a number of seconds from 0.001 to 31536000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, String> {
+        let all = [
+            "voxload",
+            "run",
+            "--config",
+            "g.toml",
+            "--port",
+            "a=net_memif0,role=client,id=0",
+        ];
+        match Cli::try_parse_from(all.iter().chain(arguments)) {
+            Ok(Cli {
+                command: Command::Run(args),
+            }) => Ok(*args),
+            Ok(_) => Err("not run".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_device_keeps_its_own_equal_signs() {
+        let args = run(&[]).expect("valid");
+        assert_eq!(
+            args.ports,
+            [("a".to_owned(), "net_memif0,role=client,id=0".to_owned())]
+        );
+        assert_eq!(
+            (args.payload, args.seconds, args.direction),
+            (160, None, Directions::Both)
+        );
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        for pair in [
+            ["--seconds=1", "--packets=1"],
+            ["--rate=1", "--ptime=20"],
+            ["--rate=1", "--flood"],
+            ["--ptime=20", "--flood"],
+            ["--rtcp", "--flood"],
+        ] {
+            assert!(
+                run(&pair)
+                    .expect_err("a conflict")
+                    .contains("cannot be used with"),
+                "{pair:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_name_the_value_and_the_remedy() {
+        for (argument, value, remedy) in [
+            ("--port=x", "'x'", "NAME=DEVICE"),
+            ("--seconds=0", "'0'", "0.001 to 31536000"),
+            ("--impair=lose=1%", "\"lose\"", "use badpt, badssrc, corrupt"),
+            ("--direction=up", "'up'", "a2b, b2a, both"),
+            ("--start-seq=65536", "'65536'", "0..=65535"),
+            ("--rate=0", "'0'", "1.."),
+        ] {
+            let error = run(&[argument]).expect_err("a mistake");
+            assert!(error.contains(value) && error.contains(remedy), "{error}");
+        }
+    }
+}
