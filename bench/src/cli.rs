@@ -71,7 +71,7 @@ pub struct RunArgs {
     pub sessions: Option<usize>,
 
     /// How long to send, in seconds (10 by default). With --flood, the time that the clock runs: sealing and
-    /// checking come on top.
+    /// checking come on top. On a schedule that cannot be kept, the rest stays unsent and is reported.
     #[arg(long, value_name = "S", conflicts_with = "packets", value_parser = seconds)]
     pub seconds: Option<f64>,
 
@@ -91,10 +91,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub flood: bool,
 
-    /// With --flood: packets on the way to each port at a time, 0 for no limit. With a limit below the
-    /// ring size no ring overflows, and the rate is the highest without loss.
-    #[arg(long, value_name = "N", default_value_t = 512, requires = "flood")]
-    pub in_flight: u64,
+    /// Most packets on the way at a time, 0 for no limit: 512 to each port with --flood, no limit otherwise.
+    /// Below the ring size no ring overflows, whatever holds a process up; but a limited schedule waits for
+    /// a slow gateway instead of showing what it loses.
+    #[arg(long, value_name = "N")]
+    pub in_flight: Option<u64>,
 
     /// With --flood: packets that are sealed beforehand at a time.
     #[arg(long, value_name = "N", default_value_t = 32_768, requires = "flood", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]

@@ -23,6 +23,9 @@ use super::verify::{Outcome, Verifier};
 /// A warm-up packet that did not come back is followed by another after this long.
 const WARM_UP_INTERVAL_NS: u64 = 100_000_000;
 
+/// If nothing moves for this long, packets on the way no longer count against the in-flight limit.
+pub const STALL_NS: u64 = 20_000_000;
+
 /// After the last packet came, duplicates of it have this long to come, too.
 const LINGER_NS: u64 = 20_000_000;
 
@@ -63,14 +66,22 @@ impl Control {
 #[derive(Debug, Clone, Copy)]
 pub enum Mode {
     /// On a schedule, with a schedule of its own for RTCP.
-    Paced {
-        /// Media.
-        media: Pacer,
-        /// RTCP, if any.
-        reports: Option<Pacer>,
-    },
+    Paced(PacedOptions),
     /// As fast as the gateway goes.
     Flood(FloodOptions),
+}
+
+/// How packets are sent on a schedule.
+#[derive(Debug, Clone, Copy)]
+pub struct PacedOptions {
+    /// The schedule of media.
+    pub media: Pacer,
+    /// That of RTCP, if any.
+    pub reports: Option<Pacer>,
+    /// After this many nanoseconds the run ends, even if the schedule could not be kept.
+    pub limit_ns: u64,
+    /// Packets on the way at a time; `u64::MAX` for no limit.
+    pub in_flight: u64,
 }
 
 /// How a flood is sent.
@@ -164,7 +175,7 @@ impl<L: Line> Engine<L> {
     pub fn run(&mut self) -> Result<(), PrepareError> {
         self.prepare()?;
         match self.options.mode {
-            Mode::Paced { media, reports } => self.send_paced(media, reports),
+            Mode::Paced(options) => self.send_paced(options),
             Mode::Flood(options) => {
                 let frame_len = self.traffic.longest_frame();
                 Flood::new(options, frame_len, self.lines.len()).send(self);

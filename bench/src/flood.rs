@@ -10,7 +10,7 @@
 
 use voxlane::dpdk::MAX_BURST;
 
-use super::engine::{Engine, FloodOptions, NUMBERED};
+use super::engine::{Engine, FloodOptions, NUMBERED, STALL_NS};
 use super::line::Line;
 use super::traffic::{FRAME_ROOM, MAX_FRAMES_PER_STEP, Sink};
 use super::verify::Outcome;
@@ -20,9 +20,6 @@ const BURST: usize = 32;
 
 /// Room for received frames that the chunk did not cause, such as ARP requests.
 const SPARE_RECEIVED: usize = 1_024;
-
-/// If nothing moves for this long, what is on the way is given up.
-const STALL_NS: u64 = 20_000_000;
 
 /// Frames lie side by side in whole cache lines.
 const STRIDE_UNIT: usize = 64;

@@ -24,6 +24,9 @@ const POOL_CACHE: u32 = 256;
 /// How often a link that is not up yet is looked at.
 const LINK_POLL: Duration = Duration::from_millis(10);
 
+/// How long a memif handshake may take before the client asks again.
+const HANDSHAKE: Duration = Duration::from_millis(250);
+
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -141,8 +144,8 @@ impl Ports {
     pub fn start(&self, limit: Duration, is_stopped: impl Fn() -> bool) -> Result<bool, PortError> {
         let deadline = Instant::now() + limit;
         for opened in &self.ports {
-            let mut is_started = false;
-            while !opened.is_up(&mut is_started)? {
+            let mut started = None;
+            while !opened.is_up(&mut started)? {
                 if is_stopped() {
                     return Ok(false);
                 }
@@ -170,15 +173,15 @@ impl Ports {
 }
 
 impl Opened {
-    /// Starts the port as soon as that can work, and says whether its link is up.
-    fn is_up(&self, is_started: &mut bool) -> Result<bool, PortError> {
-        if !*is_started {
-            let socket = memif_server_socket(&self.device);
+    /// Starts the port as soon as that can work, and says whether its link is up. `started` is when it was.
+    fn is_up(&self, started: &mut Option<Instant>) -> Result<bool, PortError> {
+        let socket = memif_server_socket(&self.device);
+        if started.is_none() {
             if socket.is_some_and(|socket| !Path::new(socket).exists()) {
                 return Ok(false);
             }
             match self.port.start() {
-                Ok(()) => *is_started = true,
+                Ok(()) => *started = Some(Instant::now()),
                 // The socket of a gateway that is gone, or that does not listen yet.
                 Err(_) if socket.is_some() => return Ok(false),
                 Err(error) => {
@@ -189,7 +192,13 @@ impl Opened {
                 }
             }
         }
-        Ok(self.port.link().up)
+        let is_up = self.port.link().up;
+        // A server that listens but has not started its port refuses a client, which then never asks again.
+        if !is_up && socket.is_some() && started.is_some_and(|at| at.elapsed() > HANDSHAKE) {
+            self.port.stop();
+            *started = None;
+        }
+        Ok(is_up)
     }
 }
 

@@ -120,6 +120,8 @@ pub struct Report {
     pub not_built: u64,
     /// Packets that the port never took; they are among the lost.
     pub not_taken: u64,
+    /// Packets that were due in the time of the run, but not sent because the schedule could not be kept.
+    pub unsent: u64,
     /// SRTCP packets sent.
     pub rtcp_sent: u64,
     /// SRTCP packets that came as they were sent.
@@ -200,6 +202,7 @@ impl Report {
             leaked: stats.leaked.value(),
             not_built: stats.not_built.value(),
             not_taken: stats.not_taken.value(),
+            unsent: stats.unsent.value(),
             rtcp_sent: stats.rtcp_sent.value(),
             rtcp_received: stats.rtcp_received.value(),
             rtcp_lost: stats.rtcp_outstanding(),
@@ -285,6 +288,9 @@ impl fmt::Display for Report {
             if count > 0 {
                 row(&format!("sent {name}"), count.to_string())?;
             }
+        }
+        if self.unsent > 0 {
+            row("due, not sent", self.unsent.to_string())?;
         }
         row("seconds", format!("{:.3}", self.seconds))?;
         row("sent/s", format!("{:.0}", self.pps_sent))?;

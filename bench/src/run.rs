@@ -20,7 +20,7 @@ use voxlane::wire::{ipv6, rtp, udp};
 
 use super::cli::{Progress, RunArgs};
 use super::clock::Clock;
-use super::engine::{Control, Engine, EngineOptions, FloodOptions, Mode, PrepareError, paths};
+use super::engine::{Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, paths};
 use super::neighbours::Neighbours;
 use super::pace::Pacer;
 use super::payload;
@@ -36,6 +36,10 @@ use super::verify::Verifier;
 
 const DEFAULT_SECONDS: f64 = 10.0;
 const DEFAULT_PTIME_MS: u64 = 20;
+
+/// Packets on the way to each port in a flood: half of the smallest usual ring.
+const DEFAULT_FLOOD_IN_FLIGHT: u64 = 512;
+
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_SECOND: f64 = 1e9;
 
@@ -259,16 +263,17 @@ fn engine(
 fn mode(args: &RunArgs, streams: u64) -> Result<Mode, RunError> {
     let total = args.packets.map(|packets| packets.saturating_mul(streams));
     let limit_ns = (args.seconds.unwrap_or(DEFAULT_SECONDS) * NS_PER_SECOND) as u64;
+    let in_flight = match args.in_flight {
+        None if args.flood => DEFAULT_FLOOD_IN_FLIGHT,
+        None | Some(0) => u64::MAX,
+        Some(limit) => limit,
+    };
     if args.flood {
         return Ok(Mode::Flood(FloodOptions {
             chunk: args.chunk as usize,
             total: total.unwrap_or(u64::MAX),
             limit_ns: if total.is_some() { u64::MAX } else { limit_ns },
-            in_flight: if args.in_flight == 0 {
-                u64::MAX
-            } else {
-                args.in_flight
-            },
+            in_flight,
         }));
     }
     let usage = |error: super::pace::PaceError| RunError::Usage(error.to_string());
@@ -295,7 +300,13 @@ fn mode(args: &RunArgs, streams: u64) -> Result<Mode, RunError> {
             )
         }
     };
-    Ok(Mode::Paced { media, reports })
+    let limit_ns = if total.is_some() { u64::MAX } else { limit_ns };
+    Ok(Mode::Paced(PacedOptions {
+        media,
+        reports,
+        limit_ns,
+        in_flight,
+    }))
 }
 
 /// Shows progress until the engine has ended; ends it on a signal or when a link goes down.

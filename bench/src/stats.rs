@@ -19,6 +19,8 @@ pub struct Stats {
     pub rtcp_sent: Counter,
     /// Packets that could not be sealed or had no room: a mistake of ours.
     pub not_built: Counter,
+    /// Packets that were due when the time was up or the run was stopped, and were not sent.
+    pub unsent: Counter,
     /// Frames still waiting for a port when the run ended.
     pub not_taken: Counter,
     /// The furthest that sending was behind its schedule, in nanoseconds.

@@ -49,9 +49,10 @@ impl EalOptions {
         for (position, core) in self.worker_cores.iter().enumerate() {
             lcores.push_str(&format!(",{}@{core}", position + 1));
         }
-        let mut arguments: Vec<String> = ["voxlane", "--in-memory", "--no-telemetry", "--main-lcore=0"]
-            .map(str::to_owned)
-            .to_vec();
+        // Without hugepages DPDK 22.11 falls back to its legacy allocator, which refuses --in-memory.
+        let no_files = if self.no_huge { "--no-shconf" } else { "--in-memory" };
+        let mut arguments: Vec<String> =
+            ["voxlane", no_files, "--no-telemetry", "--main-lcore=0"].map(str::to_owned).to_vec();
         arguments.push(format!("--file-prefix={}", self.name));
         arguments.push(format!("--lcores={lcores}"));
         arguments.push(format!("--log-level=*:{}", if self.verbose { "info" } else { "error" }));

@@ -43,6 +43,8 @@ pub use scrape::Scrape;
 /// Hugepages of 2 MiB that gateway, generator and testpmd need at once.
 const HUGEPAGES: u64 = 1536;
 const LOCK_FILE: &str = "/run/voxlane-tests.lock";
+/// Where gateways keep their locks and journals.
+const RUNTIME_DIRECTORY: &str = "/run/voxlane";
 /// Where the kernel keeps the number of reserved hugepages.
 const HUGEPAGES_FILE: &str = "/proc/sys/vm/nr_hugepages";
 
@@ -64,7 +66,7 @@ impl Machine {
             .unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
         namespace::remove_leftovers();
         reserve_hugepages();
-        fs::create_dir_all("/run/voxlane").expect("/run is writable for root");
+        prepare_runtime_directory();
         let directory = tempfile::Builder::new()
             .prefix("voxlane-test-")
             .tempdir()
@@ -140,6 +142,14 @@ pub fn sh(line: &str) -> String {
 pub fn addr(text: &str) -> SocketAddr {
     text.parse()
         .unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
+}
+
+/// The gateway keeps its index journal in memory; /run is on a disk in many containers.
+fn prepare_runtime_directory() {
+    fs::create_dir_all(RUNTIME_DIRECTORY).expect("/run is writable for root");
+    if sh(&format!("stat --file-system --format %T {RUNTIME_DIRECTORY}")).trim() != "tmpfs" {
+        sh(&format!("mount -t tmpfs tmpfs {RUNTIME_DIRECTORY}"));
+    }
 }
 
 fn reserve_hugepages() {

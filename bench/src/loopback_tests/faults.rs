@@ -1,7 +1,6 @@
 //! Runs in which the gateway misbehaves, each in one way.
 
 use super::*;
-use crate::engine::FloodOptions;
 use crate::report::Verdict;
 
 /// Two sessions, so four streams, and one fault in each.
@@ -84,6 +83,39 @@ fn a_flood_finds_loss_and_goes_on() {
         report.stalls > 0,
         "a window that stays full is given up: {report}"
     );
+}
+
+#[test]
+fn a_limited_schedule_finds_loss_and_goes_on() {
+    let run = Run {
+        in_flight: 2,
+        fault: Fault::Loses,
+        packets: 60,
+        ..Run::of(config(2, V4, V4, ""))
+    };
+    let report = run.report();
+    assert_eq!((report.sent, report.lost, report.unsent), (240, 4, 0), "{report}");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_kept_ends_in_time_and_says_what_is_unsent() {
+    // With nothing coming back, two packets go out each 20 ms instead of 200,000 a second.
+    let run = Run {
+        in_flight: 2,
+        warm_up: false,
+        limit_ns: 50_000_000,
+        packets: 10_000,
+        fault: Fault::RelaysNothing,
+        ..Run::of(config(1, V4, V4, ""))
+    };
+    let report = run.report();
+    assert!((1..100).contains(&report.sent), "{report}");
+    // 50 ms at 200,000 a second, give or take one for the edge.
+    assert!(
+        (10_000..=10_001).contains(&(report.sent + report.unsent)),
+        "{report}"
+    );
+    assert!(report.seconds < 1.0, "{report}");
 }
 
 #[test]

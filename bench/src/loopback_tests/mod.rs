@@ -18,7 +18,7 @@ use voxlane::srtp::{MasterKey, Suite};
 use voxlane::wire::MacAddress;
 
 use super::clock::Clock;
-use super::engine::{Control, Engine, EngineOptions, Mode, PrepareError, paths};
+use super::engine::{Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, paths};
 use super::impair::Shares;
 use super::line::Line;
 use super::neighbours::Neighbours;
@@ -93,8 +93,10 @@ struct Run {
     rtcp: bool,
     warm_up: bool,
     /// `None`: paced, 40 packets per stream.
-    flood: Option<super::engine::FloodOptions>,
+    flood: Option<FloodOptions>,
     packets: u64,
+    limit_ns: u64,
+    in_flight: u64,
     fault: Fault,
 }
 
@@ -111,6 +113,8 @@ impl Run {
             warm_up: true,
             flood: None,
             packets: 40,
+            limit_ns: u64::MAX,
+            in_flight: u64::MAX,
             fault: Fault::None,
         }
     }
@@ -161,16 +165,18 @@ impl Run {
             paths: paths(&plan),
             options: EngineOptions {
                 mode: match self.flood {
-                    Some(options) => Mode::Flood(super::engine::FloodOptions {
+                    Some(options) => Mode::Flood(FloodOptions {
                         total: self.packets * streams,
                         ..options
                     }),
-                    None => Mode::Paced {
+                    None => Mode::Paced(PacedOptions {
                         media: Pacer::per_second(200_000, self.packets * streams).expect("not zero"),
                         reports: self
                             .rtcp
                             .then(|| Pacer::per_second(20_000, 3 * streams).expect("not zero")),
-                    },
+                        limit_ns: self.limit_ns,
+                        in_flight: self.in_flight,
+                    }),
                 },
                 prepare_ns: 300_000_000,
                 warm_up: self.warm_up,

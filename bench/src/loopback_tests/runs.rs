@@ -1,7 +1,6 @@
 //! Runs in which the gateway does what it must.
 
 use super::*;
-use crate::engine::FloodOptions;
 use crate::report::Verdict;
 
 /// Everything came back: `packets` of each of `streams` streams.

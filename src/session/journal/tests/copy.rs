@@ -132,6 +132,19 @@ fn the_newer_of_two_files_wins_and_neither_is_forgotten() {
     let mut journal = machine.open(4);
     assert_eq!(floor(&mut journal, 1, Kind::Srtp), Some(9001));
     assert_eq!(floor(&mut journal, 2, Kind::Srtp), Some(701));
+    drop(journal);
+
+    // Elsewhere again, after a run here that left no clean copy, and then here after the same there: each time
+    // nothing but the other's last copy is known.
+    let there = Journal::open_in_boot(
+        &elsewhere.runtime_dir(),
+        Some(&machine.state_dir()),
+        "gw",
+        4,
+        BOOT,
+    );
+    drop(there.unwrap());
+    assert_eq!(floor(&mut machine.open(4), 1, Kind::Srtp), Some(9001 + 2 * 4096));
 }
 
 /// The copy is on disk when `persist` returns, and an idle gateway does not wear the disk.

@@ -1,0 +1,324 @@
+//! The safe layer over real DPDK, without hugepages or devices: net_null, net_ring and net_pcap.
+//!
+//! The environment exists once per process, so the scenarios run one after the other in one test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use voxlane::dpdk::{Attach, Eal, EalOptions, Error, Mbuf, Mempool, MempoolUse, PortConfig, allowed_cores};
+use voxlane::fastpath::{
+    DropReason, Pipeline, PipelinePort, TokenBucket, Transmitter, Worker, WorkerPort, WorkerShared,
+};
+use voxlane::session::{
+    Egress, EgressPort, Endpoint, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules, Stream, StreamId,
+    StreamKeys, Target,
+};
+use voxlane::srtp::{
+    AeadKey, AesGcmProvider, AuthFailed, MasterKey, PacketIndex, Provider, ReplayWindowSize, RtpOutbound, Suite,
+};
+use voxlane::telemetry::{Balance, QueueCounters};
+use voxlane::wire::MacAddress;
+
+const CONFIG: PortConfig =
+    PortConfig { queues: 1, mtu: 1500, rx_descriptors: 64, tx_descriptors: 64, mac: None, promiscuous: false };
+
+#[test]
+fn the_layer_keeps_its_promises() {
+    let last_core = allowed_cores().last().copied().expect("a machine has a core");
+    let eal = Eal::init(&EalOptions::for_tests(vec![last_core])).expect("the test environment");
+    assert!(matches!(Eal::init(&EalOptions::for_tests(vec![])), Err(Error::AlreadyInitialised)));
+    mbufs_return_to_their_pool(&eal);
+    mbuf_room_is_bounded(&eal);
+    a_pool_outlives_its_mbufs(&eal);
+    null_port_gives_and_takes_frames(&eal);
+    what_a_port_does_not_take_stays_with_the_caller(&eal);
+    refusals_name_the_value(&eal);
+    lcore_reports_results_and_panics(&eal);
+    a_panic_costs_the_burst_and_nothing_more(&eal);
+}
+
+fn pool(eal: &Eal, name: &str, size: u32) -> Mempool {
+    Mempool::new(eal, name, size, 0, 2048, None).expect("memory for a small pool")
+}
+
+fn in_use(pool: &Mempool) -> u32 {
+    let MempoolUse { in_use, .. } = pool.usage();
+    in_use
+}
+
+fn mbufs_return_to_their_pool(eal: &Eal) {
+    let pool = pool(eal, "returns", 8);
+    let mut held: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    assert_eq!((held.len(), in_use(&pool)), (8, 8), "exhausted, and said so");
+    held.truncate(3);
+    assert_eq!(in_use(&pool), 3);
+    let mut bulk: ArrayVec<Mbuf, 6> = ArrayVec::new();
+    assert!(!pool.alloc_bulk(&mut bulk), "five are left: all or none");
+    assert_eq!((bulk.len(), in_use(&pool)), (0, 3));
+    held.clear();
+    assert!(pool.alloc_bulk(&mut bulk));
+    assert_eq!(in_use(&pool), 6);
+    drop(bulk);
+    assert_eq!(in_use(&pool), 0);
+}
+
+fn mbuf_room_is_bounded(eal: &Eal) {
+    let pool = pool(eal, "room", 2);
+    let mut mbuf = pool.alloc().expect("a full pool");
+    assert_eq!((mbuf.headroom(), mbuf.len(), mbuf.tailroom()), (128, 0, 2048));
+    assert!(!mbuf.resize(2049) && mbuf.resize(2048));
+    mbuf.data_mut().fill(0xab);
+    assert!(!mbuf.move_start(-129) && !mbuf.move_start(2049));
+    assert_eq!(mbuf.len(), 2048, "a refusal changes nothing");
+    assert!(mbuf.move_start(-128) && mbuf.move_start(148));
+    assert_eq!((mbuf.headroom(), mbuf.len()), (148, 2028));
+    assert!(mbuf.data().iter().all(|&byte| byte == 0xab));
+    assert!(mbuf.is_contiguous());
+}
+
+fn a_pool_outlives_its_mbufs(eal: &Eal) {
+    let pool = pool(eal, "outlived", 4);
+    let mut survivor = pool.alloc().expect("a full pool");
+    drop(pool);
+    assert!(survivor.resize(2000));
+    survivor.data_mut().fill(7);
+    assert_eq!(survivor.data().iter().map(|&byte| u32::from(byte)).sum::<u32>(), 14_000);
+}
+
+fn null_port_gives_and_takes_frames(eal: &Eal) {
+    let pool = pool(eal, "null", 255);
+    let attach = Attach::new(eal, "net_null0,size=100").expect("the null driver");
+    let (port, mut queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
+    port.start().expect("nothing can refuse");
+    let (mut rx, mut tx) = queues.remove(0);
+    let mut burst: ArrayVec<Mbuf, 64> = ArrayVec::new();
+    assert_eq!(rx.rx_burst(&mut burst), 64);
+    assert!(burst.iter().all(|frame| frame.len() == 100));
+    assert_eq!(in_use(&pool), 64);
+    assert_eq!(rx.rx_burst(&mut burst), 0, "no room, no frames");
+    assert_eq!(tx.tx_burst(&mut burst), 64);
+    assert!(burst.is_empty());
+    assert_eq!(in_use(&pool), 0);
+    port.stop();
+    assert_eq!(rx.rx_burst(&mut burst), 0, "a stopped port can be polled");
+}
+
+fn what_a_port_does_not_take_stays_with_the_caller(eal: &Eal) {
+    let pool = pool(eal, "ring", 4095);
+    let attach = Attach::new(eal, "net_ring0").expect("the ring driver");
+    let (port, mut queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
+    port.start().expect("nothing can refuse");
+    let (mut rx, mut tx) = queues.remove(0);
+    let mut sent: u32 = 0;
+    let rest = loop {
+        let mut burst: ArrayVec<Mbuf, 64> = ArrayVec::new();
+        assert!(pool.alloc_bulk(&mut burst));
+        for frame in &mut burst {
+            assert!(frame.resize(4));
+            frame.data_mut().copy_from_slice(&sent.to_be_bytes());
+            sent += 1;
+        }
+        tx.tx_burst(&mut burst);
+        if !burst.is_empty() {
+            break burst;
+        }
+        assert!(sent < 4000, "the ring must fill up");
+    };
+    let number = |frame: &Mbuf| u32::from_be_bytes(frame.data().try_into().expect("four bytes"));
+    let taken = sent - rest.len() as u32;
+    assert!(rest.iter().map(number).eq(taken..sent), "the rest is the end, in order");
+    drop(rest);
+    assert_eq!(in_use(&pool), taken);
+    let mut expected = 0;
+    loop {
+        let mut burst: ArrayVec<Mbuf, 64> = ArrayVec::new();
+        if rx.rx_burst(&mut burst) == 0 {
+            break;
+        }
+        for frame in &burst {
+            assert_eq!(number(frame), expected);
+            expected += 1;
+        }
+    }
+    assert_eq!(expected, taken, "each exactly once");
+    assert_eq!(in_use(&pool), 0);
+}
+
+fn refusals_name_the_value(eal: &Eal) {
+    let missing = Attach::new(eal, "net_nonsense0").err().expect("no such driver").to_string();
+    assert!(missing.contains("net_nonsense0"), "{missing}");
+    let nul = Attach::new(eal, "net_null1\0").err().expect("a NUL byte").to_string();
+    assert!(nul.contains("NUL"), "{nul}");
+    let attach = Attach::new(eal, "net_null2").expect("the null driver");
+    let pool = pool(eal, "refusals", 255);
+    let config = PortConfig { queues: u16::MAX, ..CONFIG };
+    let queues = attach.configure(&config, std::slice::from_ref(&pool)).err().expect("too many").to_string();
+    assert!(queues.contains("65535") && queues.contains("fewer workers"), "{queues}");
+    let memory = Mempool::new(eal, "huge", 10_000_000, 0, 2048, None).err().expect("too large").to_string();
+    assert!(memory.contains("10000000") && memory.contains("hugepages"), "{memory}");
+    assert!(matches!(eal.launch(9, || ()), Err(Error::UnknownLcore { lcore: 9 })));
+}
+
+fn lcore_reports_results_and_panics(eal: &Eal) {
+    assert_eq!(eal.launch(1, || 6 * 7).expect("an idle lcore").join().expect("no panic"), 42);
+    let panicked = eal.launch(1, || panic!("as planned")).expect("an idle lcore").join();
+    assert!(panicked.is_err());
+    assert_eq!(eal.launch(1, || "again").expect("an idle lcore").join().expect("no panic"), "again");
+}
+
+/// RustCrypto's provider, but a payload that starts with [`POISON`] panics after it was opened.
+struct Explosive;
+struct ExplosiveKey(<AesGcmProvider as Provider>::Key);
+const POISON: u8 = 0x66;
+
+impl Provider for Explosive {
+    type Key = ExplosiveKey;
+    const NAME: &'static str = "explosive";
+
+    fn key(suite: Suite, key: &[u8]) -> ExplosiveKey {
+        ExplosiveKey(AesGcmProvider::key(suite, key))
+    }
+}
+
+impl AeadKey for ExplosiveKey {
+    fn open_in_place(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        in_out: &mut [u8],
+        tag: &[u8; 16],
+    ) -> Result<(), AuthFailed> {
+        self.0.open_in_place(nonce, aad, in_out, tag)?;
+        assert_ne!(in_out.first(), Some(&POISON), "poison");
+        Ok(())
+    }
+
+    fn seal_in_place(&self, nonce: &[u8; 12], aad: &[u8], in_out: &mut [u8]) -> [u8; 16] {
+        self.0.seal_in_place(nonce, aad, in_out)
+    }
+}
+
+fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
+    const PACKETS: u16 = 640;
+    let folder = std::env::temp_dir().join(format!("voxlane-dpdk-layer-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let (input, output) = (folder.join("in.pcap"), folder.join("out.pcap"));
+    let poisoned = [100, 300, 301];
+    write_pcap(&input, (0..PACKETS).map(|seq| sealed_frame(seq, poisoned.contains(&seq))));
+
+    let pool = pool(eal, "panic", 1023);
+    let device = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
+    let attach = Attach::new(eal, &device).expect("the pcap driver");
+    let (port, mut queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
+    let mac = MacAddress(port.info().mac);
+    let (rx, tx) = queues.remove(0);
+    let counters = Arc::new(QueueCounters::new());
+    let shared = Arc::new(WorkerShared::new(16));
+    let worker_port = WorkerPort {
+        rx,
+        pipeline: PipelinePort {
+            index: 0,
+            mac,
+            vlan: None,
+            counters: Arc::clone(&counters),
+            punt_limit: TokenBucket::new(1000, eal.tsc_hz()),
+        },
+    };
+    let (pipeline, transmitters) = (pipeline(mac), vec![Transmitter::new(tx)]);
+    let worker = Worker::new(pipeline, vec![worker_port], transmitters, Arc::clone(&shared), vec![Arc::clone(&shared)]);
+    port.start().expect("nothing can refuse");
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    // Told to drain before it starts, it ends when the file has been read for a while.
+    shared.drain();
+    let worker = eal.launch(1, move || worker.run()).expect("an idle lcore").join().expect("the worker survives");
+    std::panic::set_hook(hook);
+
+    let balance = Balance::of(&counters);
+    let lost = counters.dropped_for(DropReason::WorkerPanic);
+    assert_eq!(balance.rx, u64::from(PACKETS));
+    assert!(balance.is_exact(), "{balance:?}");
+    assert!((2..=3).contains(&shared.counters.panics.value()), "301 may share a burst with 300");
+    assert!((3..=192).contains(&lost), "bursts with poison, and no other: {lost}");
+    assert_eq!(balance.tx + lost, balance.rx);
+    drop(worker);
+    drop(port);
+    assert_eq!(in_use(&pool), 0, "the unwinding gave every buffer back");
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("a literal")
+}
+
+fn key(fill: u8) -> MasterKey {
+    MasterKey::from_parts(Suite::AeadAes128Gcm, &[fill; 16], &[fill; 12]).expect("right lengths")
+}
+
+fn egress_port(mac: MacAddress) -> EgressPort {
+    EgressPort { index: 0, mac, vlan: None, mtu: 1500, udp_checksum: true, offload_ip: false, offload_udp: false }
+}
+
+fn pipeline(mac: MacAddress) -> Pipeline<Explosive> {
+    let mut builder = LookupBuilder::default();
+    builder.address(address("10.1.0.1:0").ip(), 0);
+    let target = Target { worker: 0, stream: StreamId(0), media: Media::Muxed };
+    builder.bind(Endpoint::from(address("10.1.0.1:20000")), target);
+    let (open, seal) = (key(1), key(2));
+    let keys = StreamKeys { open: Some(&open), seal: Some(&seal), replay_window: ReplayWindowSize::default() };
+    let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
+    let mut stream = Stream::new(keys, rules, Learn::Never);
+    stream.source = Some(Endpoint::from(address("10.1.0.2:30000")));
+    let (local, remote) = (address("10.1.0.1:20002"), address("10.1.0.3:30000"));
+    stream.rtp_egress = Some(Egress::new(egress_port(mac), local, remote, NextHop(0)));
+    let next_hops = NextHops::new(1);
+    next_hops.resolve(NextHop(0), [2, 0, 0, 0, 0, 3]);
+    Pipeline {
+        worker: 0,
+        lookup: Arc::new(builder.build().expect("no duplicate")),
+        streams: vec![stream],
+        next_hops: vec![Arc::new(next_hops)],
+    }
+}
+
+/// A frame from 10.1.0.2 to the gateway; broadcast is not for media, so the MAC address must be the port's, which
+/// for net_pcap is fixed.
+fn sealed_frame(seq: u16, poisoned: bool) -> Vec<u8> {
+    let mut packet = vec![0x80, 96];
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0, 0, 0, 0, 1, 2, 3, 4]);
+    packet.extend([if poisoned { POISON } else { 0x42 }; 160]);
+    packet.extend([0; 16]);
+    let mut sender = RtpOutbound::<AesGcmProvider>::new(&key(1));
+    sender.seal(&mut packet, 12, 0x0102_0304, PacketIndex::new(0, seq)).expect("a fresh index");
+    let port = egress_port(MacAddress([2, 0, 0, 0, 0, 2]));
+    let (local, remote) = (address("10.1.0.2:30000"), address("10.1.0.1:20000"));
+    let egress = Egress::new(port, local, remote, NextHop(0));
+    let mut frame = vec![0; egress.headers_len()];
+    frame.extend(packet);
+    egress.write_headers(&mut frame, PCAP_MAC);
+    frame
+}
+
+/// What net_pcap gives its first port: 02:70:63:61:70:00 ("pcap").
+const PCAP_MAC: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
+
+fn write_pcap(path: &PathBuf, frames: impl Iterator<Item = Vec<u8>>) {
+    // Little-endian, microseconds, link type Ethernet.
+    let mut file = Vec::new();
+    file.extend(0xa1b2_c3d4_u32.to_le_bytes());
+    file.extend([2, 0, 4, 0]);
+    file.extend([0; 8]);
+    file.extend(65_535_u32.to_le_bytes());
+    file.extend(1_u32.to_le_bytes());
+    for frame in frames {
+        file.extend([0; 8]);
+        let len = (frame.len() as u32).to_le_bytes();
+        file.extend(len);
+        file.extend(len);
+        file.extend(frame);
+    }
+    std::fs::write(Path::new(path), file).expect("a temporary file");
+}
