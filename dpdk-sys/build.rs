@@ -91,10 +91,11 @@ fn main() {
 }
 
 fn compile_flags() -> Vec<String> {
-    let output = std::process::Command::new(std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into()))
-        .args(["--cflags", "libdpdk"])
-        .output()
-        .unwrap_or_else(|error| refuse(&error));
+    let output =
+        std::process::Command::new(std::env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into()))
+            .args(["--cflags", "libdpdk"])
+            .output()
+            .unwrap_or_else(|error| refuse(&error));
     String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
 }
 
@@ -104,6 +105,8 @@ fn refuse(reason: &dyn std::fmt::Display) -> ! {
     println!(
         "cargo:warning=DPDK {MINIMUM} or newer with its headers was not found; install it with: {PACKAGES} ({reason})"
     );
-    eprintln!("DPDK {MINIMUM} or newer with its headers was not found; install it with: {PACKAGES} ({reason})");
+    eprintln!(
+        "DPDK {MINIMUM} or newer with its headers was not found; install it with: {PACKAGES} ({reason})"
+    );
     exit(1)
 }

@@ -36,18 +36,11 @@ fn cases() -> Vec<(String, String, Vec<String>)> {
         .filter(|name| name.ends_with(".toml"))
         .collect();
     names.sort();
-    assert!(
-        names.len() >= FEWEST_CASES,
-        "only {} broken configurations were found",
-        names.len()
-    );
+    assert!(names.len() >= FEWEST_CASES, "only {} broken configurations were found", names.len());
     let with_contents = |name: String| {
         let contents = fs::read_to_string(directory().join(&name)).expect("the file is readable");
-        let expected = contents
-            .lines()
-            .map_while(|line| line.strip_prefix("# expect: "))
-            .map(String::from)
-            .collect();
+        let expected =
+            contents.lines().map_while(|line| line.strip_prefix("# expect: ")).map(String::from).collect();
         (name, contents, expected)
     };
     names.into_iter().map(with_contents).collect()
@@ -58,8 +51,7 @@ fn key_pieces(contents: &str) -> Vec<&str> {
     // The test keys are base64 of a three-digit number and a fixed text; the text is what each has in common.
     let runs = contents.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')));
     let keys = runs.filter(|run| run.len() >= 12 && run.contains("IG5vdCBhIHJl"));
-    keys.flat_map(|key| (0..=key.len() - 12).filter_map(move |at| key.get(at..at + 12)))
-        .collect()
+    keys.flat_map(|key| (0..=key.len() - 12).filter_map(move |at| key.get(at..at + 12))).collect()
 }
 
 #[test]
@@ -75,9 +67,7 @@ fn every_broken_configuration_is_refused_with_exactly_its_errors() {
         let expected = format!("{}\n{summary}\n", expected.join("\n"));
         let found = (output.status.code(), text(&output.stdout), text(&output.stderr));
         if found != (Some(2), "", &expected) {
-            failures.push(format!(
-                "--- {name}: expected exit code 2 and\n{expected}--- found\n{found:#?}"
-            ));
+            failures.push(format!("--- {name}: expected exit code 2 and\n{expected}--- found\n{found:#?}"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -92,26 +82,18 @@ fn no_error_shows_any_key_material() {
             let output = check(&directory(), arguments);
             for piece in key_pieces(&contents).into_iter().chain(key_pieces(&lines)) {
                 pieces += 1;
-                let shows = [&output.stdout, &output.stderr]
-                    .into_iter()
-                    .any(|shown| text(shown).contains(piece));
+                let shows =
+                    [&output.stdout, &output.stderr].into_iter().any(|shown| text(shown).contains(piece));
                 assert!(!shows, "{name}: {} of a key is in the output", piece.len());
             }
         }
     }
-    assert!(
-        pieces > 1000,
-        "the search for key material found too little to look for: {pieces}"
-    );
+    assert!(pieces > 1000, "the search for key material found too little to look for: {pieces}");
 }
 
 #[test]
 fn errors_as_json_say_the_same() {
-    for name in [
-        "everything-at-once.toml",
-        "empty.toml",
-        "sessions-file-lines.toml",
-    ] {
+    for name in ["everything-at-once.toml", "empty.toml", "sessions-file-lines.toml"] {
         let output = check(&directory(), &["--json", "--config", name]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         let errors: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the output is JSON");
@@ -119,26 +101,13 @@ fn errors_as_json_say_the_same() {
         let as_lines: Vec<String> = errors
             .iter()
             .map(|error| {
-                let field = |key: &str| {
-                    error[key]
-                        .as_str()
-                        .unwrap_or_else(|| panic!("{key} is a string: {error}"))
-                };
-                let line = error["line"]
-                    .as_u64()
-                    .map_or(String::new(), |line| format!(":{line}"));
-                format!(
-                    "{}{line}: {}; {}",
-                    field("file"),
-                    field("message"),
-                    field("remedy")
-                )
+                let field =
+                    |key: &str| error[key].as_str().unwrap_or_else(|| panic!("{key} is a string: {error}"));
+                let line = error["line"].as_u64().map_or(String::new(), |line| format!(":{line}"));
+                format!("{}{line}: {}; {}", field("file"), field("message"), field("remedy"))
             })
             .collect();
-        let (_, _, expected) = cases()
-            .into_iter()
-            .find(|case| case.0 == name)
-            .expect("the case is there");
+        let (_, _, expected) = cases().into_iter().find(|case| case.0 == name).expect("the case is there");
         assert_eq!(as_lines, expected, "{name}");
     }
 }
@@ -154,18 +123,10 @@ fn a_missing_configuration_file_is_one_sentence() {
 #[test]
 fn every_shipped_profile_passes() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("dpdk-config");
-    for name in [
-        "demo-memif.toml",
-        "veth-af-xdp.toml",
-        "veth-af-packet.toml",
-        "bare-metal.toml",
-    ] {
+    for name in ["demo-memif.toml", "veth-af-xdp.toml", "veth-af-packet.toml", "bare-metal.toml"] {
         let output = check(&directory, &["--config", name]);
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert_eq!((output.status.code(), stderr), (Some(0), ""), "{name}");
-        assert!(
-            stdout.lines().count() == 1 && stdout.contains(name),
-            "{name}: {stdout}"
-        );
+        assert!(stdout.lines().count() == 1 && stdout.contains(name), "{name}: {stdout}");
     }
 }

@@ -12,17 +12,24 @@ use voxlane::fastpath::{
     DropReason, Pipeline, PipelinePort, TokenBucket, Transmitter, Worker, WorkerPort, WorkerShared,
 };
 use voxlane::session::{
-    Egress, EgressPort, Endpoint, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules, Stream, StreamId,
-    StreamKeys, Target,
+    Egress, EgressPort, Endpoint, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules, Stream,
+    StreamId, StreamKeys, Target,
 };
 use voxlane::srtp::{
-    AeadKey, AesGcmProvider, AuthFailed, MasterKey, PacketIndex, Provider, ReplayWindowSize, RtpOutbound, Suite,
+    AeadKey, AesGcmProvider, AuthFailed, MasterKey, PacketIndex, Provider, ReplayWindowSize, RtpOutbound,
+    Suite,
 };
 use voxlane::telemetry::{Balance, QueueCounters};
 use voxlane::wire::MacAddress;
 
-const CONFIG: PortConfig =
-    PortConfig { queues: 1, mtu: 1500, rx_descriptors: 64, tx_descriptors: 64, mac: None, promiscuous: false };
+const CONFIG: PortConfig = PortConfig {
+    queues: 1,
+    mtu: 1500,
+    rx_descriptors: 64,
+    tx_descriptors: 64,
+    mac: None,
+    promiscuous: false,
+};
 
 #[test]
 fn the_layer_keeps_its_promises() {
@@ -156,7 +163,7 @@ fn refusals_name_the_value(eal: &Eal) {
     let config = PortConfig { queues: u16::MAX, ..CONFIG };
     let queues = attach.configure(&config, std::slice::from_ref(&pool)).err().expect("too many").to_string();
     assert!(queues.contains("65535") && queues.contains("fewer workers"), "{queues}");
-    let memory = Mempool::new(eal, "huge", 10_000_000, 0, 2048, None).err().expect("too large").to_string();
+    let memory = Mempool::new(eal, "huge", 10_000_000, 0, 2048, None).expect_err("too large").to_string();
     assert!(memory.contains("10000000") && memory.contains("hugepages"), "{memory}");
     assert!(matches!(eal.launch(9, || ()), Err(Error::UnknownLcore { lcore: 9 })));
 }
@@ -227,13 +234,20 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
         },
     };
     let (pipeline, transmitters) = (pipeline(mac), vec![Transmitter::new(tx)]);
-    let worker = Worker::new(pipeline, vec![worker_port], transmitters, Arc::clone(&shared), vec![Arc::clone(&shared)]);
+    let worker = Worker::new(
+        pipeline,
+        vec![worker_port],
+        transmitters,
+        Arc::clone(&shared),
+        vec![Arc::clone(&shared)],
+    );
     port.start().expect("nothing can refuse");
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     // Told to drain before it starts, it ends when the file has been read for a while.
     shared.drain();
-    let worker = eal.launch(1, move || worker.run()).expect("an idle lcore").join().expect("the worker survives");
+    let worker =
+        eal.launch(1, move || worker.run()).expect("an idle lcore").join().expect("the worker survives");
     std::panic::set_hook(hook);
 
     let balance = Balance::of(&counters);
@@ -258,7 +272,15 @@ fn key(fill: u8) -> MasterKey {
 }
 
 fn egress_port(mac: MacAddress) -> EgressPort {
-    EgressPort { index: 0, mac, vlan: None, mtu: 1500, udp_checksum: true, offload_ip: false, offload_udp: false }
+    EgressPort {
+        index: 0,
+        mac,
+        vlan: None,
+        mtu: 1500,
+        udp_checksum: true,
+        offload_ip: false,
+        offload_udp: false,
+    }
 }
 
 fn pipeline(mac: MacAddress) -> Pipeline<Explosive> {
@@ -267,7 +289,8 @@ fn pipeline(mac: MacAddress) -> Pipeline<Explosive> {
     let target = Target { worker: 0, stream: StreamId(0), media: Media::Muxed };
     builder.bind(Endpoint::from(address("10.1.0.1:20000")), target);
     let (open, seal) = (key(1), key(2));
-    let keys = StreamKeys { open: Some(&open), seal: Some(&seal), replay_window: ReplayWindowSize::default() };
+    let keys =
+        StreamKeys { open: Some(&open), seal: Some(&seal), replay_window: ReplayWindowSize::default() };
     let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
     let mut stream = Stream::new(keys, rules, Learn::Never);
     stream.source = Some(Endpoint::from(address("10.1.0.2:30000")));

@@ -25,23 +25,15 @@ fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
     // The kernel inside has no address and stays silent: whatever arrives at the gateway comes from here.
     let [a, b, small] = std::array::from_fn(|_| Veth::new(&namespace, &[]));
     let pcap = machine.path("frames.pcap");
-    write_pcap(
-        &pcap,
-        &[
-            vec![0xff; 10],
-            frame::ethernet(frame::BROADCAST, [2; 6], 0x0800, &[0; 5_000]),
-        ],
-    );
+    write_pcap(&pcap, &[vec![0xff; 10], frame::ethernet(frame::BROADCAST, [2; 6], 0x0800, &[0; 5_000])]);
 
     let config = config(&a, &b, &small, &pcap);
     let socket = RawSocket::open(&namespace, &a);
     let gateway = Gateway::start(&machine, &config);
 
-    let from_file = gateway.wait_for(
-        "the frames of the capture file",
-        Duration::from_secs(10),
-        |page| Some(page.drops("file")).filter(|drops| drops.values().sum::<u64>() == 2),
-    );
+    let from_file = gateway.wait_for("the frames of the capture file", Duration::from_secs(10), |page| {
+        Some(page.drops("file")).filter(|drops| drops.values().sum::<u64>() == 2)
+    });
     let expected =
         [DropReason::EthernetMalformed, DropReason::FrameSegmented].map(|reason| (reason.label().into(), 1));
     assert_eq!(from_file, BTreeMap::from(expected));
@@ -58,11 +50,7 @@ fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
             .map(|(key, count)| (key.clone(), count - before.get(key).copied().unwrap_or(0)))
             .filter(|(_, by)| *by > 0)
             .collect();
-        assert_eq!(
-            moved,
-            [(("a".to_owned(), reason.label().to_owned()), 1)],
-            "{what}"
-        );
+        assert_eq!(moved, [(("a".to_owned(), reason.label().to_owned()), 1)], "{what}");
         before = after;
     }
     let stopped = gateway.stop();
@@ -78,11 +66,7 @@ fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
         unaccounted.is_empty(),
         "no test provokes {unaccounted:?}; add a case here or a row to elsewhere()"
     );
-    println!(
-        "{} frames, {} reasons, each counted once and alone",
-        cases.len() + 2,
-        DropReason::ALL.len()
-    );
+    println!("{} frames, {} reasons, each counted once and alone", cases.len() + 2, DropReason::ALL.len());
 }
 
 /// Where a reason is provoked that is not provoked here, or why no peer can provoke it.
@@ -111,11 +95,7 @@ fn config(a: &Veth, b: &Veth, small: &Veth, pcap: &Path) -> ConfigText {
     split.rtcp = Some("next");
     let mut learner = far(20_004);
     learner.remote = None;
-    let mut file = PortText::new(
-        "file",
-        format!("net_pcap0,rx_pcap={}", pcap.display()),
-        &["10.78.4.1/24"],
-    );
+    let mut file = PortText::new("file", format!("net_pcap0,rx_pcap={}", pcap.display()), &["10.78.4.1/24"]);
     file.descriptors = Some(64);
     let mut narrow = PortText::new("small", small.device("net_af_packet", 2), &["10.78.3.1/24"]);
     narrow.mtu = Some(576);
@@ -141,19 +121,15 @@ fn all_drops(gateway: &Gateway) -> BTreeMap<(String, String), u64> {
     let page = gateway.scrape();
     let ports = ["a", "b", "small", "file"];
     let of = |port: &'static str| {
-        page.drops(port)
-            .into_iter()
-            .map(move |(reason, n)| ((port.to_owned(), reason), n))
+        page.drops(port).into_iter().map(move |(reason, n)| ((port.to_owned(), reason), n))
     };
     ports.into_iter().flat_map(of).collect()
 }
 
 /// A capture file in the classic format, Ethernet.
 fn write_pcap(path: &Path, frames: &[Vec<u8>]) {
-    let mut file: Vec<u8> = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1]
-        .iter()
-        .flat_map(|w| w.to_le_bytes())
-        .collect();
+    let mut file: Vec<u8> =
+        [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].iter().flat_map(|w| w.to_le_bytes()).collect();
     for frame in frames {
         let len = frame.len() as u32;
         file.extend([0, 0, len, len].iter().flat_map(|word: &u32| word.to_le_bytes()));

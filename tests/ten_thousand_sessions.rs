@@ -30,15 +30,8 @@ fn ten_thousand_sessions_lose_nothing() {
     assert_eq!(verdict.count("sessions"), SESSIONS as u64);
     assert_eq!(verdict.count("streams"), 2 * SESSIONS as u64);
     assert!(verdict.count("sent") > 500_000, "{:#}", verdict.report);
-    assert_eq!(
-        verdict.assert_accounted(&stopped, &["a", "b"]),
-        BTreeMap::new(),
-        "drops"
-    );
-    println!(
-        "{SESSIONS} sessions, {} packets in and out, none lost",
-        verdict.count("sent")
-    );
+    assert_eq!(verdict.assert_accounted(&stopped, &["a", "b"]), BTreeMap::new(), "drops");
+    println!("{SESSIONS} sessions, {} packets in and out, none lost", verdict.count("sent"));
 }
 
 #[test]
@@ -47,23 +40,13 @@ fn ten_thousand_impaired_sessions_lose_no_valid_packet() {
     verdict.assert_pass();
     let [corrupt, replay, truncate, reorder] =
         ["corrupt", "replay", "truncate", "reorder"].map(|kind| verdict.impaired(kind));
-    assert!(
-        [corrupt, replay, truncate, reorder]
-            .iter()
-            .all(|&sent| sent > 1_000),
-        "{:#}",
-        verdict.report
-    );
+    assert!([corrupt, replay, truncate, reorder].iter().all(|&sent| sent > 1_000), "{:#}", verdict.report);
 
     let mut drops = verdict.assert_accounted(&stopped, &["a", "b"]);
     let mut take = |reason: &str| drops.remove(reason).unwrap_or(0);
     assert_eq!(take("srtp_replayed"), replay, "replays");
     // A cut packet that still has room for a tag fails authentication, a shorter one is truncated.
-    assert_eq!(
-        take("srtp_auth_failed") + take("srtp_truncated"),
-        corrupt + truncate,
-        "spoiled packets"
-    );
+    assert_eq!(take("srtp_auth_failed") + take("srtp_truncated"), corrupt + truncate, "spoiled packets");
     assert_eq!(drops, BTreeMap::new(), "no valid packet was dropped");
     println!(
         "{SESSIONS} sessions, {} valid packets in and out; {corrupt} corrupted, {replay} replayed, {truncate} \
@@ -106,11 +89,7 @@ fn run(arguments: &[&str]) -> (Verdict, Stopped) {
     };
     let gateway = Gateway::start(&machine, &config);
     let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
-    let arguments = [
-        &["--rate", RATE, "--seconds", SECONDS, "--drain", "3000"],
-        arguments,
-    ]
-    .concat();
+    let arguments = [&["--rate", RATE, "--seconds", SECONDS, "--drain", "3000"], arguments].concat();
     let verdict = Voxload::start(&machine, &gateway, &ports, &arguments).finish(Duration::from_secs(90));
     gateway.quiet_scrape();
     (verdict, gateway.stop())

@@ -12,7 +12,9 @@ use std::time::Duration;
 use harness::call::connect;
 use harness::testpmd::{Testpmd, memif_server};
 use harness::voxload::Voxload;
-use harness::{ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth};
+use harness::{
+    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth, wait_until,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -23,34 +25,18 @@ struct Flood {
     reasons: &'static [&'static str],
 }
 
-/// testpmd addresses its frames to 02:00:00:00:00:00 unless it is told a peer; told the port's own address,
-/// its IP addresses (198.18.0.0/15, the range for benchmarks) are what does not fit.
+/// `txonly` addresses its frames to 02:00:00:00:00:00 unless it is told a peer; with the port's own MAC address,
+/// its IP addresses (198.18.0.0/15, the range for benchmarks) are what does not fit. `flowgen` knows but one.
 const FLOODS: [Flood; 4] = [
-    Flood {
-        mode: "txonly",
-        arguments: &[],
-        reasons: &["ethernet_not_ours"],
-    },
-    Flood {
-        mode: "txonly",
-        arguments: &["--txonly-multi-flow", PEER],
-        reasons: &["ip_not_local"],
-    },
-    Flood {
-        mode: "flowgen",
-        arguments: &["--flowgen-flows=64", PEER],
-        reasons: &["ip_not_local"],
-    },
+    Flood { mode: "txonly", arguments: &[], reasons: &["ethernet_not_ours"] },
+    Flood { mode: "txonly", arguments: &["--txonly-multi-flow", PEER], reasons: &["ip_not_local"] },
+    Flood { mode: "flowgen", arguments: &["--flowgen-flows=64"], reasons: &["ip_not_local"] },
     // Three kilobytes in one frame do not fit a buffer: memif delivers them as a chain.
-    Flood {
-        mode: "txonly",
-        arguments: &["--txpkts=1500,1500", PEER],
-        reasons: &["frame_segmented"],
-    },
+    Flood { mode: "txonly", arguments: &["--txpkts=1500,1500", PEER], reasons: &["frame_segmented"] },
 ];
-/// The MAC address that the flooded port is given.
-const MAC: &str = "02:76:78:00:00:0c";
-const PEER: &str = "--eth-peer=0,02:76:78:00:00:0c";
+/// The MAC address that the flooded port is given: the one that `flowgen` sends to.
+const MAC: &str = ",mac=00:01:02:03:04:05";
+const PEER: &str = "--eth-peer=0,00:01:02:03:04:05";
 
 #[test]
 fn a_flood_is_counted_to_the_last_frame_and_the_call_loses_nothing() {
@@ -96,11 +82,7 @@ fn a_flood_is_counted_to_the_last_frame_and_the_call_loses_nothing() {
         }
         gained.retain(|_, count| *count > 0);
         let reasons: Vec<_> = gained.keys().map(String::as_str).collect();
-        assert_eq!(
-            reasons, flood.reasons,
-            "{} {:?}: {gained:?}",
-            flood.mode, flood.arguments
-        );
+        assert_eq!(reasons, flood.reasons, "{} {:?}: {gained:?}", flood.mode, flood.arguments);
         assert_eq!(
             gained.values().sum::<u64>(),
             sent,
@@ -108,10 +90,7 @@ fn a_flood_is_counted_to_the_last_frame_and_the_call_loses_nothing() {
             flood.mode,
             flood.arguments
         );
-        println!(
-            "{} {:?}: {sent} frames, all {reasons:?}",
-            flood.mode, flood.arguments
-        );
+        println!("{} {:?}: {sent} frames, all {reasons:?}", flood.mode, flood.arguments);
         for (reason, count) in gained {
             *expected.entry(reason).or_default() += count;
         }
@@ -123,15 +102,8 @@ fn a_flood_is_counted_to_the_last_frame_and_the_call_loses_nothing() {
     assert_eq!(stopped.drops("c"), expected, "port c at the end");
     assert_eq!(stopped.port("c", "rx"), sent_in_all, "port c received");
     assert_eq!(stopped.port("c", "tx"), 0, "nothing of a flood is forwarded");
-    assert_eq!(
-        verdict.assert_accounted(&stopped, &["a", "b"]),
-        BTreeMap::new(),
-        "drops of the call"
-    );
-    println!(
-        "{sent_in_all} flood frames; the call: {} packets, none lost",
-        verdict.count("sent")
-    );
+    assert_eq!(verdict.assert_accounted(&stopped, &["a", "b"]), BTreeMap::new(), "drops of the call");
+    println!("{sent_in_all} flood frames; the call: {} packets, none lost", verdict.count("sent"));
 }
 
 /// A peer that stays connected and stops reading: its ring fills, the rest is `tx_full`, and the call beside it
@@ -144,10 +116,7 @@ fn a_peer_that_stops_reading_costs_only_its_own_packets() {
     let socket = machine.path("c.sock");
     let leg = |port: u8, number: u16| {
         let (local, remote) = (20_000 + number, 30_000 + number);
-        LegText::new(
-            &format!("10.79.{port}.1:{local}"),
-            &format!("10.79.{port}.2:{remote}"),
-        )
+        LegText::new(&format!("10.79.{port}.1:{local}"), &format!("10.79.{port}.2:{remote}"))
     };
     let config = ConfigText {
         ports: vec![
@@ -163,28 +132,23 @@ fn a_peer_that_stops_reading_costs_only_its_own_packets() {
     };
     let gateway = Gateway::start(&machine, &config);
     let mut testpmd = Testpmd::start(&socket, &[]);
-    let [stuck, call] = &config.sessions[..] else {
-        panic!("two sessions")
-    };
+    let [stuck, call] = &config.sessions[..] else { panic!("two sessions") };
     let mut talker = Phone::new(&namespace, &stuck.a, 1, 1);
-    let (mut caller, mut callee) = (
-        Phone::new(&namespace, &call.a, 2, 1),
-        Phone::new(&namespace, &call.b, 3, 1),
-    );
+    let (mut caller, mut callee) =
+        (Phone::new(&namespace, &call.a, 2, 1), Phone::new(&namespace, &call.b, 3, 1));
     connect(&mut caller, &mut callee, LIMIT);
 
     // In this mode testpmd answers ARP; once it has, it stops and reads no more.
     testpmd.flood("icmpecho");
-    gateway.wait_for("the gateway to know testpmd's MAC address", LIMIT, |page| {
+    let unresolved = || gateway.quiet_scrape().drops("a").get("next_hop_unresolved").copied();
+    wait_until("the gateway to know testpmd's MAC address", LIMIT, || {
+        let before = unresolved();
         talker.talk();
-        page.drops("a")
-            .get("next_hop_unresolved")
-            .is_none_or(|&before| {
-                talker.talk();
-                let page = gateway.quiet_scrape();
-                page.drops("a").get("next_hop_unresolved") == Some(&before)
-            })
-            .then_some(())
+        gateway.wait_for("the packet to be received", LIMIT, |page| {
+            let sent = talker.sealer().next_index() + caller.sealer().next_index() - 2;
+            (page.port("voxlane_rx_packets_total", "a") >= sent).then_some(())
+        });
+        (unresolved() == before).then_some(())
     });
     testpmd.stop();
 
@@ -195,6 +159,7 @@ fn a_peer_that_stops_reading_costs_only_its_own_packets() {
         heard += u64::from(callee.receive(Duration::from_secs(1)).is_some());
         (page.drops("a").get("tx_full").copied().unwrap_or(0) > 1_000).then_some(())
     });
+    assert!(gateway.scrape().port("voxlane_tx_retries_total", "a") > 0, "dropped without trying again");
     testpmd.quit();
     let stopped = gateway.stop();
     let mut drops = stopped.drops("a");
@@ -215,14 +180,10 @@ fn config(sockets: &[PathBuf; 3]) -> ConfigText {
         PortText::new(name, memif_server(number, &sockets[number]), &[address])
     };
     let mut flooded = port(2, "c", "10.79.3.1/24");
-    flooded.mac = Some(MAC);
+    flooded.device.push_str(MAC);
     ConfigText {
         buffers: 32_768,
-        ports: vec![
-            port(0, "a", "10.79.1.1/24"),
-            port(1, "b", "10.79.2.1/24"),
-            flooded,
-        ],
+        ports: vec![port(0, "a", "10.79.1.1/24"), port(1, "b", "10.79.2.1/24"), flooded],
         sessions: vec![SessionText::new(
             "call",
             LegText::new("10.79.1.1:20000", "10.79.1.2:30000"),

@@ -116,12 +116,7 @@ pub struct RunArgs {
     /// Impair shares of the packets on purpose, such as corrupt=1%,replay=1%,truncate=1%,reorder=1%. Copies
     /// that are bad go out beside the valid packet (corrupt, truncate, replay, badssrc, badpt); reorder swaps
     /// valid packets of a stream over a distance of up to 16; drop leaves gaps. Nothing valid may get lost.
-    #[arg(
-        long,
-        value_name = "KIND=SHARE,…",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "KIND=SHARE,…", default_value = "", hide_default_value = true)]
     pub impair: Shares,
 
     /// Seed of everything random but the keys; a new one by default. The report shows it.
@@ -202,9 +197,7 @@ fn suite(text: &str) -> Result<SuiteChoice, String> {
     if text == "none" {
         return Ok(SuiteChoice(None));
     }
-    text.parse()
-        .map(|suite| SuiteChoice(Some(suite)))
-        .map_err(|error| format!("{error}, or none"))
+    text.parse().map(|suite| SuiteChoice(Some(suite))).map_err(|error| format!("{error}, or none"))
 }
 
 fn port_device(text: &str) -> Result<(String, String), String> {
@@ -230,18 +223,9 @@ mod tests {
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<RunArgs, String> {
-        let all = [
-            "voxload",
-            "run",
-            "--config",
-            "g.toml",
-            "--port",
-            "a=net_memif0,role=client,id=0",
-        ];
+        let all = ["voxload", "run", "--config", "g.toml", "--port", "a=net_memif0,role=client,id=0"];
         match Cli::try_parse_from(all.iter().chain(arguments)) {
-            Ok(Cli {
-                command: Command::Run(args),
-            }) => Ok(*args),
+            Ok(Cli { command: Command::Run(args) }) => Ok(*args),
             Ok(_) => Err("not run".to_owned()),
             Err(error) => Err(error.to_string()),
         }
@@ -255,14 +239,8 @@ mod tests {
     #[test]
     fn a_device_keeps_its_own_equal_signs() {
         let args = run(&[]).expect("valid");
-        assert_eq!(
-            args.ports,
-            [("a".to_owned(), "net_memif0,role=client,id=0".to_owned())]
-        );
-        assert_eq!(
-            (args.payload, args.seconds, args.direction),
-            (160, None, Directions::Both)
-        );
+        assert_eq!(args.ports, [("a".to_owned(), "net_memif0,role=client,id=0".to_owned())]);
+        assert_eq!((args.payload, args.seconds, args.direction), (160, None, Directions::Both));
     }
 
     #[test]
@@ -274,12 +252,7 @@ mod tests {
             ["--ptime=20", "--flood"],
             ["--rtcp", "--flood"],
         ] {
-            assert!(
-                run(&pair)
-                    .expect_err("a conflict")
-                    .contains("cannot be used with"),
-                "{pair:?}"
-            );
+            assert!(run(&pair).expect_err("a conflict").contains("cannot be used with"), "{pair:?}");
         }
     }
 

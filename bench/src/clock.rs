@@ -12,10 +12,7 @@ impl Clock {
     /// A clock that starts at the reading `start` of a counter of `hz` cycles per second.
     pub fn new(start: u64, hz: u64) -> Self {
         let ns_per_cycle = (1_000_000_000_u128 << 32) / u128::from(hz.max(1));
-        Clock {
-            start,
-            ns_per_cycle: u64::try_from(ns_per_cycle).unwrap_or(u64::MAX),
-        }
+        Clock { start, ns_per_cycle: u64::try_from(ns_per_cycle).unwrap_or(u64::MAX) }
     }
 
     /// Nanoseconds from the start to the reading `cycles`; 0 for an earlier one.

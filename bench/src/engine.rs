@@ -189,12 +189,7 @@ impl<L: Line> Engine<L> {
     #[inline]
     pub(super) fn poll(&mut self) -> usize {
         let mut count = 0;
-        let Self {
-            lines,
-            verifier,
-            neighbours,
-            ..
-        } = self;
+        let Self { lines, verifier, neighbours, .. } = self;
         for (port, line) in lines.iter_mut().enumerate() {
             count += line.receive(&mut |frame, arrival_ns| {
                 if verifier.receive(port, frame, arrival_ns, in_ns) == Outcome::ForHost {
@@ -213,13 +208,7 @@ impl<L: Line> Engine<L> {
         if !self.neighbours.is_due(now_ns) {
             return;
         }
-        let Self {
-            lines,
-            traffic,
-            reports,
-            neighbours,
-            ..
-        } = self;
+        let Self { lines, traffic, reports, neighbours, .. } = self;
         neighbours.poll(now_ns);
         neighbours.resolved(|port, address, mac| {
             traffic.set_next_hop(port, address, mac);
@@ -264,11 +253,7 @@ impl<L: Line> Engine<L> {
             }
             if self.clock.now_ns() > deadline_ns {
                 let port = port.to_owned();
-                return Err(PrepareError::Unresolved {
-                    port,
-                    address,
-                    seconds,
-                });
+                return Err(PrepareError::Unresolved { port, address, seconds });
             }
             self.poll();
         }
@@ -331,11 +316,7 @@ impl<L: Line> Engine<L> {
             if missing != before {
                 (before, progress_ns) = (missing, now_ns);
             }
-            let patience_ns = if missing == 0 {
-                LINGER_NS
-            } else {
-                self.options.drain_ns
-            };
+            let patience_ns = if missing == 0 { LINGER_NS } else { self.options.drain_ns };
             if now_ns - progress_ns > patience_ns {
                 break;
             }

@@ -45,10 +45,7 @@ impl Flood {
         let capacity = options.chunk.max(1) + MAX_FRAMES_PER_STEP;
         Flood {
             options,
-            sealed: Sealed {
-                store: Store::new(capacity, frame_len),
-                frames: Vec::with_capacity(capacity),
-            },
+            sealed: Sealed { store: Store::new(capacity, frame_len), frames: Vec::with_capacity(capacity) },
             sent_ns: vec![0; capacity],
             received: Received {
                 store: Store::new(capacity + SPARE_RECEIVED, frame_len),
@@ -134,13 +131,7 @@ impl Flood {
         }
         engine.stats.on_clock_ns.add(progress_ns - start_ns);
         // Frames that an abort kept from being sent were counted as they were sealed.
-        let unsent = self
-            .sealed
-            .frames
-            .iter()
-            .skip(cursor)
-            .filter(|frame| frame.is_valid)
-            .count();
+        let unsent = self.sealed.frames.iter().skip(cursor).filter(|frame| frame.is_valid).count();
         engine.stats.not_taken.add(unsent as u64);
     }
 
@@ -192,11 +183,7 @@ impl Flood {
             let Some(bytes) = self.received.store.frame_mut(at, frame.len) else {
                 continue;
             };
-            if engine
-                .verifier
-                .receive(frame.port, bytes, frame.arrival_ns, sent_at)
-                == Outcome::ForHost
-            {
+            if engine.verifier.receive(frame.port, bytes, frame.arrival_ns, sent_at) == Outcome::ForHost {
                 engine.neighbours.receive(frame.port, frame.arrival_ns, bytes);
             }
         }
@@ -213,10 +200,7 @@ impl Store {
     /// Room for `count` frames of up to `len` bytes.
     fn new(count: usize, len: usize) -> Self {
         let stride = len.next_multiple_of(STRIDE_UNIT);
-        Store {
-            bytes: vec![0; count * stride],
-            stride,
-        }
+        Store { bytes: vec![0; count * stride], stride }
     }
 
     /// Keeps `frame` as number `at`. A longer one than fits is cut, and then fails every check there is.
@@ -266,17 +250,8 @@ impl Sink for SealedSink<'_> {
 
     fn commit(&mut self, len: usize, is_valid: bool) {
         let Sealed { store, frames } = &mut *self.sealed;
-        if let Some(len) = self
-            .room
-            .get(..len)
-            .and_then(|frame| store.put(frames.len(), frame))
-        {
-            frames.push(SealedFrame {
-                len,
-                tx_port: self.tx_port,
-                rx_port: self.rx_port,
-                is_valid,
-            });
+        if let Some(len) = self.room.get(..len).and_then(|frame| store.put(frames.len(), frame)) {
+            frames.push(SealedFrame { len, tx_port: self.tx_port, rx_port: self.rx_port, is_valid });
         }
     }
 
@@ -302,11 +277,7 @@ impl Received {
     #[inline]
     fn keep(&mut self, port: usize, frame: &[u8], arrival_ns: u64) {
         if let Some(len) = self.store.put(self.frames.len(), frame) {
-            self.frames.push(ReceivedFrame {
-                len,
-                port,
-                arrival_ns,
-            });
+            self.frames.push(ReceivedFrame { len, port, arrival_ns });
         }
     }
 

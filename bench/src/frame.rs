@@ -54,66 +54,34 @@ impl Template {
         source_mac: MacAddress,
         vlan_id: Option<u16>,
     ) -> Result<Self, MixedFamilies> {
-        let mixed = MixedFamilies {
-            from: source,
-            to: destination,
-        };
+        let mixed = MixedFamilies { from: source, to: destination };
         let ip = ethernet::HEADER_LEN + vlan_id.map_or(0, |_| vlan::HEADER_LEN);
         let is_ipv6 = source.is_ipv6();
-        let udp = ip
-            + if is_ipv6 {
-                ipv6::HEADER_LEN
-            } else {
-                ipv4::HEADER_LEN
-            };
+        let udp = ip + if is_ipv6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
         let mut bytes = [0; MAX_HEADERS];
         let ethertype = if is_ipv6 { EtherType::IPV6 } else { EtherType::IPV4 };
         let (link, network) = bytes.split_at_mut(ip);
         let (head, tag) = link.split_at_mut(ethernet::HEADER_LEN);
-        let outer = if vlan_id.is_some() {
-            EtherType::VLAN
-        } else {
-            ethertype
-        };
-        let ethernet = ethernet::Repr {
-            destination: MacAddress::UNSPECIFIED,
-            source: source_mac,
-            ethertype: outer,
-        };
+        let outer = if vlan_id.is_some() { EtherType::VLAN } else { ethertype };
+        let ethernet =
+            ethernet::Repr { destination: MacAddress::UNSPECIFIED, source: source_mac, ethertype: outer };
         ethernet.emit(head).map_err(|_| mixed.clone())?;
         if let Some(vlan_id) = vlan_id {
-            vlan::Repr {
-                priority: 0,
-                drop_eligible: false,
-                vlan_id,
-                ethertype,
-            }
-            .emit(tag)
-            .map_err(|_| mixed.clone())?;
+            vlan::Repr { priority: 0, drop_eligible: false, vlan_id, ethertype }
+                .emit(tag)
+                .map_err(|_| mixed.clone())?;
         }
         let pseudo = emit_network(source.ip(), destination.ip(), network).ok_or_else(|| mixed.clone())?;
         let (network, transport) = network.split_at_mut(udp - ip);
-        udp::Repr {
-            source_port: source.port(),
-            destination_port: destination.port(),
-            payload_len: 0,
-        }
-        .emit(transport)
-        .map_err(|_| mixed)?;
+        udp::Repr { source_port: source.port(), destination_port: destination.port(), payload_len: 0 }
+            .emit(transport)
+            .map_err(|_| mixed)?;
         if !is_ipv6 {
             put(network, IPV4_TOTAL_LENGTH, 0);
             put(network, IPV4_CHECKSUM, 0);
         }
         let ip_sum = checksum::partial(network);
-        Ok(Template {
-            bytes,
-            len: udp + udp::HEADER_LEN,
-            ip,
-            udp,
-            is_ipv6,
-            ip_sum,
-            pseudo,
-        })
+        Ok(Template { bytes, len: udp + udp::HEADER_LEN, ip, udp, is_ipv6, ip_sum, pseudo })
     }
 
     /// Sets where the frames go on the link.
@@ -149,15 +117,9 @@ impl Template {
             put(frame, self.ip + IPV4_CHECKSUM, sum);
         }
         put(frame, self.udp + UDP_LENGTH, udp_len as u16);
-        let sum = frame
-            .get(self.udp..)
-            .map_or(0, |datagram| self.pseudo.checksum(datagram));
+        let sum = frame.get(self.udp..).map_or(0, |datagram| self.pseudo.checksum(datagram));
         // A computed zero is sent as all ones: zero means "no checksum" (RFC 768).
-        put(
-            frame,
-            self.udp + UDP_CHECKSUM,
-            if sum == 0 { 0xffff } else { sum },
-        );
+        put(frame, self.udp + UDP_CHECKSUM, if sum == 0 { 0xffff } else { sum });
         total
     }
 }
@@ -268,14 +230,8 @@ fn emit_network(source: IpAddr, destination: IpAddr, buffer: &mut [u8]) -> Optio
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let protocol = Protocol::UDP;
-            let repr = ipv4::Repr {
-                source,
-                destination,
-                protocol,
-                ttl: TTL,
-                dscp: DSCP_VOICE,
-                payload_len: 0,
-            };
+            let repr =
+                ipv4::Repr { source, destination, protocol, ttl: TTL, dscp: DSCP_VOICE, payload_len: 0 };
             repr.emit(buffer).ok()?;
             Some(PseudoHeader::v4(source, destination, Protocol::UDP))
         }
@@ -314,10 +270,7 @@ mod tests {
         } else {
             ("[fd00::2]:30000", "[fd00::1]:20000")
         };
-        (
-            text.0.parse().expect("an address"),
-            text.1.parse().expect("an address"),
-        )
+        (text.0.parse().expect("an address"), text.1.parse().expect("an address"))
     }
 
     fn frame(family: u8, vlan_id: Option<u16>, payload: &[u8]) -> Vec<u8> {
@@ -358,11 +311,7 @@ mod tests {
                 for bit in 0..8 {
                     let mut bad = good.clone();
                     bad[at] ^= 1 << bit;
-                    assert_ne!(
-                        Datagram::parse(&bad, None, true),
-                        Ok(parsed.clone()),
-                        "byte {at} bit {bit}"
-                    );
+                    assert_ne!(Datagram::parse(&bad, None, true), Ok(parsed.clone()), "byte {at} bit {bit}");
                 }
             }
         }
@@ -373,10 +322,7 @@ mod tests {
         for family in [4, 6] {
             let good = frame(family, Some(5), &[7; 40]);
             for len in 0..good.len() {
-                assert!(
-                    Datagram::parse(&good[..len], Some(5), true).is_err(),
-                    "length {len}"
-                );
+                assert!(Datagram::parse(&good[..len], Some(5), true).is_err(), "length {len}");
             }
         }
     }
@@ -395,15 +341,9 @@ mod tests {
     #[test]
     fn frames_of_another_vlan_are_refused() {
         let tagged = frame(4, Some(100), &[1; 20]);
-        assert_eq!(
-            Datagram::parse(&tagged, Some(101), true),
-            Err(NotDatagram::Malformed)
-        );
+        assert_eq!(Datagram::parse(&tagged, Some(101), true), Err(NotDatagram::Malformed));
         assert_eq!(Datagram::parse(&tagged, None, true), Err(NotDatagram::Malformed));
-        assert_eq!(
-            Datagram::parse(&frame(4, None, &[1; 20]), Some(100), true),
-            Err(NotDatagram::Malformed)
-        );
+        assert_eq!(Datagram::parse(&frame(4, None, &[1; 20]), Some(100), true), Err(NotDatagram::Malformed));
     }
 
     #[test]

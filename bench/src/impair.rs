@@ -67,10 +67,7 @@ impl Kind {
 
     /// Whether only a leg with authentication can tell the impaired packet from a valid one.
     pub const fn needs_authentication(self) -> bool {
-        matches!(
-            self,
-            Kind::BadSsrc | Kind::Corrupt | Kind::Replay | Kind::Truncate
-        )
+        matches!(self, Kind::BadSsrc | Kind::Corrupt | Kind::Replay | Kind::Truncate)
     }
 }
 
@@ -117,9 +114,8 @@ impl FromStr for Shares {
         let mut shares = Shares::default();
         let mut given = [false; Kind::ALL.len()];
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let (name, share) = entry
-                .split_once('=')
-                .ok_or_else(|| ParseSharesError::NoShare(entry.to_owned()))?;
+            let (name, share) =
+                entry.split_once('=').ok_or_else(|| ParseSharesError::NoShare(entry.to_owned()))?;
             let kind = Kind::ALL
                 .into_iter()
                 .find(|kind| kind.name() == name.trim())
@@ -195,22 +191,13 @@ mod tests {
     #[test]
     fn mistakes_name_the_value_and_the_remedy() {
         let error = |text: &str| text.parse::<Shares>().expect_err("a mistake").to_string();
-        assert_eq!(
-            error("corrupt"),
-            "\"corrupt\" has no share; write it as corrupt=1%"
-        );
+        assert_eq!(error("corrupt"), "\"corrupt\" has no share; write it as corrupt=1%");
         assert_eq!(
             error("lose=1%"),
             "\"lose\" cannot be impaired; use badpt, badssrc, corrupt, drop, reorder, replay, truncate"
         );
-        assert_eq!(
-            error("drop=101%"),
-            "\"101%\" is not a share; use 0% to 100%, or 0 to 1"
-        );
-        assert_eq!(
-            error("drop=NaN"),
-            "\"NaN\" is not a share; use 0% to 100%, or 0 to 1"
-        );
+        assert_eq!(error("drop=101%"), "\"101%\" is not a share; use 0% to 100%, or 0 to 1");
+        assert_eq!(error("drop=NaN"), "\"NaN\" is not a share; use 0% to 100%, or 0 to 1");
         assert_eq!(error("drop=1%,drop=1%"), "\"drop\" is given twice; give it once");
     }
 
@@ -218,9 +205,7 @@ mod tests {
     fn the_drawn_share_is_the_wanted_one() {
         let shares: Shares = "corrupt=1%,replay=100%".parse().expect("valid");
         let mut rng = Rng::new(3);
-        let corrupted = (0..1_000_000)
-            .filter(|_| shares.draw(Kind::Corrupt, &mut rng))
-            .count();
+        let corrupted = (0..1_000_000).filter(|_| shares.draw(Kind::Corrupt, &mut rng)).count();
         assert!((9_500..10_500).contains(&corrupted), "{corrupted} of a million");
         assert!((0..1_000).all(|_| shares.draw(Kind::Replay, &mut rng)));
         assert!((0..1_000).all(|_| !shares.draw(Kind::Drop, &mut rng)));
@@ -247,10 +232,7 @@ mod tests {
     fn a_truncated_copy_is_shorter_and_keeps_the_fixed_header() {
         let mut rng = Rng::new(5);
         let lengths: Vec<usize> = (0..5_000).map(|_| truncated_len(40, &mut rng)).collect();
-        assert_eq!(
-            (lengths.iter().min(), lengths.iter().max()),
-            (Some(&12), Some(&39))
-        );
+        assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&12), Some(&39)));
         assert_eq!(truncated_len(13, &mut rng), 12);
     }
 }

@@ -42,10 +42,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let result = match &cli.command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Sessions(args) => sessions::write(args).map(|()| report::Verdict::Pass),

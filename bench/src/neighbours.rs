@@ -47,30 +47,19 @@ impl Neighbours {
                 next_hops: port.destinations.len(),
             };
             let mut host = Host::new(interface, limits);
-            let destinations = port
-                .destinations
-                .iter()
-                .map(|&address| Ok((address, host.next_hop(address)?)));
+            let destinations =
+                port.destinations.iter().map(|&address| Ok((address, host.next_hop(address)?)));
             let destinations = destinations.collect::<Result<_, RouteError>>()?;
-            Ok(Side {
-                port: port.gateway.name.clone(),
-                host,
-                destinations,
-            })
+            Ok(Side { port: port.gateway.name.clone(), host, destinations })
         });
         let sides = sides.collect::<Result<_, RouteError>>()?;
-        Ok(Neighbours {
-            sides,
-            outbox: Vec::new(),
-            deadline_ns: 0,
-        })
+        Ok(Neighbours { sides, outbox: Vec::new(), deadline_ns: 0 })
     }
 
     /// The links are up: announces our addresses and asks for the gateway's.
     pub fn start(&mut self, now_ns: u64) {
         for (port, side) in self.sides.iter_mut().enumerate() {
-            side.host
-                .announce(now_ns, &mut |frame| self.outbox.push((port, frame.to_vec())));
+            side.host.announce(now_ns, &mut |frame| self.outbox.push((port, frame.to_vec())));
         }
         self.deadline_ns = now_ns;
     }
@@ -78,9 +67,7 @@ impl Neighbours {
     /// Takes in a frame that is no media.
     pub fn receive(&mut self, port: usize, now_ns: u64, frame: &[u8]) {
         if let Some(side) = self.sides.get_mut(port) {
-            side.host.receive(now_ns, frame, &mut |reply| {
-                self.outbox.push((port, reply.to_vec()))
-            });
+            side.host.receive(now_ns, frame, &mut |reply| self.outbox.push((port, reply.to_vec())));
             self.deadline_ns = now_ns;
         }
     }
@@ -95,8 +82,7 @@ impl Neighbours {
     pub fn poll(&mut self, now_ns: u64) {
         let mut deadline_ns = u64::MAX;
         for (port, side) in self.sides.iter_mut().enumerate() {
-            side.host
-                .poll(now_ns, &mut |frame| self.outbox.push((port, frame.to_vec())));
+            side.host.poll(now_ns, &mut |frame| self.outbox.push((port, frame.to_vec())));
             deadline_ns = deadline_ns.min(side.host.next_deadline_ns().unwrap_or(u64::MAX));
         }
         self.deadline_ns = deadline_ns;
@@ -130,10 +116,7 @@ impl Neighbours {
     /// A gateway's address whose MAC address is not known yet, with the name of its port.
     pub fn unresolved(&self) -> Option<(&str, IpAddr)> {
         self.sides.iter().find_map(|side| {
-            let missing = side
-                .destinations
-                .iter()
-                .find(|(_, id)| side.host.mac(*id).is_none());
+            let missing = side.destinations.iter().find(|(_, id)| side.host.mac(*id).is_none());
             missing.map(|(address, _)| (side.port.as_str(), *address))
         })
     }

@@ -43,20 +43,13 @@ impl Pacer {
         if packets == 0 || period_ns == 0 {
             return Err(PaceError::Zero);
         }
-        Ok(Pacer {
-            packets,
-            period_ns,
-            total,
-        })
+        Ok(Pacer { packets, period_ns, total })
     }
 
     /// The same pace for as many packets as are due within `ns`.
     pub fn lasting(self, ns: u64) -> Self {
         let total = u128::from(ns) * u128::from(self.packets) / u128::from(self.period_ns);
-        Pacer {
-            total: u64::try_from(total).unwrap_or(u64::MAX),
-            ..self
-        }
+        Pacer { total: u64::try_from(total).unwrap_or(u64::MAX), ..self }
     }
 
     /// How many packets should have been sent `elapsed_ns` after the start. Packet 0 is due at once.
@@ -104,10 +97,7 @@ mod tests {
             for n in (0..50).chain([1_000_003, 77_777_777]) {
                 let at = pacer.due_at(n);
                 assert_eq!(pacer.due(at), n + 1, "packet {n} of {packets} per {period} ns");
-                assert!(
-                    at == 0 || pacer.due(at - 1) == n,
-                    "packet {n} of {packets} per {period} ns"
-                );
+                assert!(at == 0 || pacer.due(at - 1) == n, "packet {n} of {packets} per {period} ns");
             }
         }
     }

@@ -22,19 +22,9 @@ struct Window {
 impl<L: Line> Engine<L> {
     /// Sends until both schedules are done, the time is up, or the run is stopped.
     pub(super) fn send_paced(&mut self, options: PacedOptions) {
-        let PacedOptions {
-            media,
-            reports,
-            limit_ns,
-            in_flight,
-        } = options;
+        let PacedOptions { media, reports, limit_ns, in_flight } = options;
         let start_ns = self.clock.now_ns();
-        let mut window = Window {
-            limit: in_flight,
-            given_up: 0,
-            before: 0,
-            progress_ns: start_ns,
-        };
+        let mut window = Window { limit: in_flight, given_up: 0, before: 0, progress_ns: start_ns };
         let (mut sent, mut reported) = (0, 0);
         let reports_total = reports.map_or(0, |pacer| pacer.total());
         let mut elapsed_ns = 0;
@@ -45,9 +35,7 @@ impl<L: Line> Engine<L> {
             elapsed_ns = self.clock.now_ns() - start_ns;
             let due = media.due(elapsed_ns);
             if sent < due {
-                self.stats
-                    .lag_max_ns
-                    .raise_to(elapsed_ns.saturating_sub(media.due_at(sent)));
+                self.stats.lag_max_ns.raise_to(elapsed_ns.saturating_sub(media.due_at(sent)));
                 let room = window.room(self.stats.outstanding(), start_ns + elapsed_ns);
                 sent = self.send_burst(sent, due.min(sent + BURST.min(room)));
             }
@@ -60,9 +48,7 @@ impl<L: Line> Engine<L> {
         }
         let elapsed_ns = self.clock.now_ns() - start_ns;
         self.stats.on_clock_ns.add(elapsed_ns);
-        self.stats
-            .unsent
-            .add(media.due(elapsed_ns.min(limit_ns)).saturating_sub(sent));
+        self.stats.unsent.add(media.due(elapsed_ns.min(limit_ns)).saturating_sub(sent));
     }
 
     /// Sends packets `from..to` of the run as far as the ports have room; returns the next one.
@@ -119,12 +105,7 @@ mod tests {
 
     #[test]
     fn a_window_closes_opens_and_gives_up() {
-        let mut window = Window {
-            limit: 10,
-            given_up: 0,
-            before: 0,
-            progress_ns: 0,
-        };
+        let mut window = Window { limit: 10, given_up: 0, before: 0, progress_ns: 0 };
         assert_eq!(window.room(0, 0), 10);
         assert_eq!(window.room(7, 1), 3);
         assert_eq!(window.room(12, 2), 0);

@@ -105,11 +105,7 @@ impl Payload {
             index: last >> 8,
             flags: Flags(last as u8),
         };
-        if payload.pattern_matches(pattern) {
-            Ok(payload)
-        } else {
-            Err(Damage::Pattern)
-        }
+        if payload.pattern_matches(pattern) { Ok(payload) } else { Err(Damage::Pattern) }
     }
 
     fn pattern_matches(&self, pattern: &[u8]) -> bool {
@@ -120,19 +116,12 @@ impl Payload {
             differences |= u64::from_be_bytes(*word) ^ source.next_u64();
         }
         differences == 0
-            && rest
-                .iter()
-                .zip(source.next_u64().to_be_bytes())
-                .all(|(byte, value)| *byte == value)
+            && rest.iter().zip(source.next_u64().to_be_bytes()).all(|(byte, value)| *byte == value)
     }
 
     fn header(&self) -> [u8; HEADER_LEN] {
-        let words = [
-            u64::from(MAGIC) << 32 | u64::from(self.stream),
-            self.sequence,
-            self.sent,
-            self.last_word(),
-        ];
+        let words =
+            [u64::from(MAGIC) << 32 | u64::from(self.stream), self.sequence, self.sent, self.last_word()];
         let mut header = [0; HEADER_LEN];
         for (chunk, word) in header.as_chunks_mut::<8>().0.iter_mut().zip(words) {
             *chunk = word.to_be_bytes();
@@ -203,16 +192,8 @@ mod tests {
         let mut one = [0; 64];
         let mut next = [0; 64];
         PAYLOAD.write(&mut one);
-        Payload {
-            sequence: PAYLOAD.sequence + 1,
-            ..PAYLOAD
-        }
-        .write(&mut next);
-        let equal = one[HEADER_LEN..]
-            .iter()
-            .zip(&next[HEADER_LEN..])
-            .filter(|(a, b)| a == b)
-            .count();
+        Payload { sequence: PAYLOAD.sequence + 1, ..PAYLOAD }.write(&mut next);
+        let equal = one[HEADER_LEN..].iter().zip(&next[HEADER_LEN..]).filter(|(a, b)| a == b).count();
         assert!(equal < 4, "{equal} of 32 bytes are the same");
     }
 }

@@ -144,17 +144,13 @@ impl<'c> Plan<'c> {
         if sessions.is_empty() {
             return Err(PlanError::NoSession);
         }
-        if let Some(unknown) = devices
-            .keys()
-            .find(|name| config.ports.iter().all(|port| port.name != **name))
+        if let Some(unknown) = devices.keys().find(|name| config.ports.iter().all(|port| port.name != **name))
         {
             let names: Vec<_> = config.ports.iter().map(|port| port.name.as_str()).collect();
             return Err(PlanError::UnknownPort(unknown.clone(), names.join(", ")));
         }
-        let used: BTreeSet<usize> = sessions
-            .iter()
-            .flat_map(|session| [session.a.port, session.b.port])
-            .collect();
+        let used: BTreeSet<usize> =
+            sessions.iter().flat_map(|session| [session.a.port, session.b.port]).collect();
         let mut ports = used
             .iter()
             .map(|&index| PortDraft::new(&config.ports[index], devices))
@@ -170,10 +166,7 @@ impl<'c> Plan<'c> {
             for (leg, remote) in [(a, remote_a), (b, remote_b)] {
                 let port = &mut ports[position[&leg.port]];
                 port.play(remote.ip())?;
-                if let RtcpPolicy::Separate {
-                    remote: Some(rtcp), ..
-                } = leg.rtcp
-                {
+                if let RtcpPolicy::Separate { remote: Some(rtcp), .. } = leg.rtcp {
                     port.play(rtcp.ip())?;
                 }
                 port.destinations.insert(leg.local.ip());
@@ -201,11 +194,7 @@ impl<'c> Plan<'c> {
                 streams.push(stream(2 * number + 1, b, a, remote_b, remote_a)?);
             }
         }
-        Ok(Plan {
-            ports: ports.into_iter().map(PortDraft::finish).collect(),
-            streams,
-            sessions: wanted,
-        })
+        Ok(Plan { ports: ports.into_iter().map(PortDraft::finish).collect(), streams, sessions: wanted })
     }
 }
 
@@ -220,9 +209,7 @@ struct PortDraft<'c> {
 
 impl<'c> PortDraft<'c> {
     fn new(gateway: &'c config::Port, devices: &BTreeMap<String, String>) -> Result<Self, PlanError> {
-        let device = devices
-            .get(&gateway.name)
-            .ok_or_else(|| PlanError::NoDevice(gateway.name.clone()))?;
+        let device = devices.get(&gateway.name).ok_or_else(|| PlanError::NoDevice(gateway.name.clone()))?;
         let mut draft = PortDraft {
             gateway,
             device: device.clone(),
@@ -242,12 +229,7 @@ impl<'c> PortDraft<'c> {
             return Ok(());
         }
         let on_link = self.gateway.addresses.iter().find(|net| net.contains(address));
-        let is_routed = || {
-            self.gateway
-                .gateways
-                .iter()
-                .any(|router| router.is_ipv4() == address.is_ipv4())
-        };
+        let is_routed = || self.gateway.gateways.iter().any(|router| router.is_ipv4() == address.is_ipv4());
         let prefix_len = match on_link {
             Some(net) => net.prefix_len(),
             None if is_routed() => {
@@ -258,10 +240,7 @@ impl<'c> PortDraft<'c> {
                 }
             }
             None => {
-                return Err(PlanError::Unreachable {
-                    remote: address,
-                    port: self.gateway.name.clone(),
-                });
+                return Err(PlanError::Unreachable { remote: address, port: self.gateway.name.clone() });
             }
         };
         let net = IpNet::new(address, prefix_len).expect("a prefix length of the address's own family");
@@ -280,10 +259,7 @@ impl<'c> PortDraft<'c> {
 }
 
 fn remote(leg: &Leg, session: &str, name: char) -> Result<SocketAddr, PlanError> {
-    leg.remote.ok_or_else(|| PlanError::NoRemote {
-        session: session.to_owned(),
-        leg: name,
-    })
+    leg.remote.ok_or_else(|| PlanError::NoRemote { session: session.to_owned(), leg: name })
 }
 
 /// A payload type in both sets: the first dynamic one (RFC 3551 §6), else the first.
@@ -294,8 +270,5 @@ fn common_payload_type(a: PayloadTypes, b: PayloadTypes) -> Option<PayloadType> 
 
 /// A payload type that is not in the set.
 fn refused_payload_type(set: PayloadTypes) -> Option<PayloadType> {
-    (0..128)
-        .rev()
-        .find(|number| !set.contains(*number))
-        .map(PayloadType)
+    (0..128).rev().find(|number| !set.contains(*number)).map(PayloadType)
 }

@@ -88,10 +88,7 @@ impl Ports {
         let mut lines = Vec::with_capacity(plan.ports.len());
         for (number, planned) in plan.ports.iter().enumerate() {
             let name = &planned.gateway.name;
-            let refused = |error| PortError::Dpdk {
-                name: name.clone(),
-                error,
-            };
+            let refused = |error| PortError::Dpdk { name: name.clone(), error };
             let attached = Attach::new(eal, &planned.device).map_err(refused)?;
             let buffers = 2 * u32::from(DESCRIPTORS) + SPARE_BUFFERS;
             let pool_name = format!("voxload{number}");
@@ -106,9 +103,7 @@ impl Ports {
                 mac: None,
                 promiscuous: false,
             };
-            let (port, queues) = attached
-                .configure(&config, std::slice::from_ref(&pool))
-                .map_err(refused)?;
+            let (port, queues) = attached.configure(&config, std::slice::from_ref(&pool)).map_err(refused)?;
             lines.extend(queues.into_iter().map(|(rx, tx)| PortLine {
                 rx,
                 tx,
@@ -117,21 +112,14 @@ impl Ports {
                 spare: ArrayVec::new(),
                 waiting: ArrayVec::new(),
             }));
-            ports.push(Opened {
-                name: name.clone(),
-                device: planned.device.clone(),
-                port,
-            });
+            ports.push(Opened { name: name.clone(), device: planned.device.clone(), port });
         }
         Ok((Ports { ports }, lines))
     }
 
     /// MAC addresses of the ports.
     pub fn macs(&self) -> Vec<MacAddress> {
-        self.ports
-            .iter()
-            .map(|opened| MacAddress(opened.port.info().mac))
-            .collect()
+        self.ports.iter().map(|opened| MacAddress(opened.port.info().mac)).collect()
     }
 
     /// Starts every port and waits until its link is up, or until `is_stopped` says so (`false` then).
@@ -151,11 +139,7 @@ impl Ports {
                 }
                 if Instant::now() >= deadline {
                     let (name, device) = (opened.name.clone(), opened.device.clone());
-                    return Err(PortError::NoLink {
-                        name,
-                        device,
-                        seconds: limit.as_secs(),
-                    });
+                    return Err(PortError::NoLink { name, device, seconds: limit.as_secs() });
                 }
                 std::thread::sleep(LINK_POLL);
             }
@@ -165,10 +149,7 @@ impl Ports {
 
     /// The first port whose link is down, by the gateway's name for it.
     pub fn link_down(&self) -> Option<&str> {
-        self.ports
-            .iter()
-            .find(|opened| !opened.port.link().up)
-            .map(|opened| opened.name.as_str())
+        self.ports.iter().find(|opened| !opened.port.link().up).map(|opened| opened.name.as_str())
     }
 }
 
@@ -185,10 +166,7 @@ impl Opened {
                 // The socket of a gateway that is gone, or that does not listen yet.
                 Err(_) if socket.is_some() => return Ok(false),
                 Err(error) => {
-                    return Err(PortError::Dpdk {
-                        name: self.name.clone(),
-                        error,
-                    });
+                    return Err(PortError::Dpdk { name: self.name.clone(), error });
                 }
             }
         }
@@ -207,11 +185,8 @@ impl Opened {
 fn memif_server_socket(device: &str) -> Option<&str> {
     let mut arguments = device.split(',');
     let is_memif = arguments.next().is_some_and(|name| name.starts_with("net_memif"));
-    let value = |key: &str| {
-        arguments
-            .clone()
-            .find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='))
-    };
+    let value =
+        |key: &str| arguments.clone().find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='));
     let is_client = !matches!(value("role"), Some("server" | "master"));
     let is_abstract = value("socket-abstract") != Some("no");
     value("socket").filter(|_| is_memif && is_client && !is_abstract)
@@ -223,11 +198,7 @@ impl Sink for PortLine {
         let Some(buffer) = self.spare.last_mut() else {
             return &mut [];
         };
-        if buffer.resize(FRAME_ROOM) {
-            buffer.data_mut()
-        } else {
-            &mut []
-        }
+        if buffer.resize(FRAME_ROOM) { buffer.data_mut() } else { &mut [] }
     }
 
     #[inline]

@@ -43,13 +43,7 @@ struct Row {
 impl Ticker {
     /// Nothing shown yet.
     pub fn new(style: Progress) -> Self {
-        Ticker {
-            style,
-            seconds: 0,
-            sent: 0,
-            received: 0,
-            latency: HistogramSnapshot::empty(),
-        }
+        Ticker { style, seconds: 0, sent: 0, received: 0, latency: HistogramSnapshot::empty() }
     }
 
     /// The line for the second that just ended; `None` if none is wanted or nothing was sent yet.
@@ -132,18 +126,12 @@ mod tests {
         stats.sent.add(1_000);
         stats.received.add(990);
         let first = ticker.advance(&stats);
-        assert_eq!(
-            (first.second, first.pps_sent, first.pps_received, first.lost),
-            (1, 1_000, 990, 0)
-        );
+        assert_eq!((first.second, first.pps_sent, first.pps_received, first.lost), (1, 1_000, 990, 0));
         stats.sent.add(1_000);
         stats.received.add(5);
         stats.corrupted.add(2);
         let second = ticker.advance(&stats);
-        assert_eq!(
-            (second.second, second.pps_sent, second.lost, second.bad),
-            (2, 1_000, 5, 2)
-        );
+        assert_eq!((second.second, second.pps_sent, second.lost, second.bad), (2, 1_000, 5, 2));
     }
 
     #[test]

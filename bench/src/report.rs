@@ -160,11 +160,7 @@ impl Report {
     pub fn new(stats: &Stats, setup: Setup) -> Self {
         let seconds = stats.on_clock_ns.value() as f64 / 1e9;
         let per_second = |count: u64| {
-            if seconds > 0.0 {
-                count as f64 / seconds
-            } else {
-                0.0
-            }
+            if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
         let (sent, received) = (stats.sent.value(), stats.received.value());
         let impaired = |kind: Kind| stats.impaired[kind.index()].value();
@@ -221,11 +217,7 @@ impl Report {
     fn judge(&self) -> Verdict {
         let wrong = self.faults().iter().any(|(_, count)| *count > 0);
         // Each valid packet that came is one that was sent; more would mean that the counting is wrong.
-        if self.sent == 0 || wrong || self.received != self.sent {
-            Verdict::Fail
-        } else {
-            Verdict::Pass
-        }
+        if self.sent == 0 || wrong || self.received != self.sent { Verdict::Fail } else { Verdict::Pass }
     }
 
     /// Everything that must be zero, with its name.
@@ -251,14 +243,7 @@ impl Report {
 impl fmt::Display for Report {
     /// The table at the end of a run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
-            sessions,
-            streams,
-            payload_bytes,
-            mode,
-            seed,
-            ..
-        } = self;
+        let Report { sessions, streams, payload_bytes, mode, seed, .. } = self;
         writeln!(
             f,
             "{mode}: {sessions} sessions, {streams} streams, {payload_bytes} bytes of payload, seed {seed}"
@@ -270,10 +255,7 @@ impl fmt::Display for Report {
             let is_media = self.rtcp_sent > 0 || !name.starts_with("RTCP");
             if count > 0
                 || (is_media
-                    && matches!(
-                        name,
-                        "lost" | "duplicated" | "auth failed" | "corrupted" | "unexpected"
-                    ))
+                    && matches!(name, "lost" | "duplicated" | "auth failed" | "corrupted" | "unexpected"))
             {
                 row(name, count.to_string())?;
             }
@@ -316,11 +298,7 @@ impl fmt::Display for Report {
                 "  Packets were sealed before and checked after the clock ran; latency is from a side table of send times."
             )?;
         } else {
-            writeln!(
-                f,
-                "  Sending was at most {:.1} µs behind its schedule.",
-                self.lag_max_ns as f64 / 1e3
-            )?;
+            writeln!(f, "  Sending was at most {:.1} µs behind its schedule.", self.lag_max_ns as f64 / 1e3)?;
         }
         let faults: Vec<_> = self
             .faults()
@@ -354,13 +332,7 @@ impl Impaired {
 mod tests {
     use super::*;
 
-    const SETUP: Setup = Setup {
-        sessions: 1,
-        streams: 2,
-        flood: false,
-        payload_bytes: 160,
-        seed: 1,
-    };
+    const SETUP: Setup = Setup { sessions: 1, streams: 2, flood: false, payload_bytes: 160, seed: 1 };
 
     fn clean() -> Stats {
         let stats = Stats::new();

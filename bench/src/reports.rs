@@ -110,15 +110,8 @@ impl ReportSender {
             octets,
         };
         let packets = [
-            Repr::SenderReport {
-                ssrc: self.ssrc,
-                info,
-                reports: &[],
-            },
-            Repr::SourceDescription {
-                ssrc: self.ssrc,
-                cname: CNAME,
-            },
+            Repr::SenderReport { ssrc: self.ssrc, info, reports: &[] },
+            Repr::SourceDescription { ssrc: self.ssrc, cname: CNAME },
         ];
         let start = self.template.len();
         let mut len = emit_compound(&packets, frame.get_mut(start..)?).ok()?;
@@ -182,15 +175,8 @@ impl ReportReceiver {
         let is_whole = packets.next().is_none();
         match (report, description) {
             (
-                Some(Repr::SenderReport {
-                    ssrc,
-                    info,
-                    reports: &[],
-                }),
-                Some(Repr::SourceDescription {
-                    ssrc: described,
-                    cname: CNAME,
-                }),
+                Some(Repr::SenderReport { ssrc, info, reports: &[] }),
+                Some(Repr::SourceDescription { ssrc: described, cname: CNAME }),
             ) if is_whole && ssrc == self.ssrc && described == self.ssrc && info.ntp as u32 == self.id => {
                 let number = info.ntp >> 32;
                 (u64::from(info.rtp.0) == number).then_some(number)

@@ -46,11 +46,7 @@ mod tests {
     fn first_outputs_are_those_of_the_reference_implementation() {
         // From the reference C program (prng.di.unimi.it/splitmix64.c) with x = 1234567.
         let mut rng = Rng::new(1_234_567);
-        let expected = [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
-        ];
+        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([rng.next_u64(), rng.next_u64(), rng.next_u64()], expected);
     }
 

@@ -116,6 +116,7 @@ pub fn run(args: &RunArgs) -> Result<Verdict, RunError> {
     let (ports, lines) = Ports::open(&eal, &plan, clock)?;
     let wait = Duration::from_secs(args.wait_link);
     let is_up = ports.start(wait, || signalled.load(Ordering::Relaxed))?;
+    let mut outcome = Ok(());
     if is_up {
         let engine = engine(args, &plan, &ports, lines, clock, seed, &stats, &control)?;
         let handle = eal.launch(1, move || {
@@ -124,13 +125,13 @@ pub fn run(args: &RunArgs) -> Result<Verdict, RunError> {
             // The lines go back to this process's main thread, which closes the ports.
             (engine, result)
         })?;
-        let outcome = watch(args, &ports, &stats, &control, &signalled, &handle);
-        let (engine, result) = handle
-            .join()
-            .map_err(|panic| RunError::Panic(panic_text(&*panic)))?;
+        outcome = watch(args, &ports, &stats, &control, &signalled, &handle);
+        let (engine, result) = handle.join().map_err(|panic| RunError::Panic(panic_text(&*panic)))?;
         drop(engine);
-        outcome?;
-        result?;
+        // A link that went down explains whatever else went wrong, and there is a result to show.
+        if outcome.is_ok() {
+            result?;
+        }
     }
     drop(ports);
     drop(eal);
@@ -144,6 +145,7 @@ pub fn run(args: &RunArgs) -> Result<Verdict, RunError> {
     };
     let report = Report::new(&stats, setup);
     show(args, &report)?;
+    outcome?;
     Ok(report.verdict)
 }
 
@@ -170,20 +172,13 @@ fn devices(args: &RunArgs) -> Result<BTreeMap<String, String>, RunError> {
 /// The payload must hold its header, and the packet must fit the smallest MTU.
 fn check_payload(len: usize, plan: &Plan<'_>) -> Result<(), RunError> {
     let overhead = ipv6::HEADER_LEN + udp::HEADER_LEN + rtp::HEADER_LEN + TAG_LEN;
-    let mtu = plan
-        .ports
-        .iter()
-        .map(|port| usize::from(port.gateway.mtu))
-        .min()
-        .unwrap_or(usize::MAX);
+    let mtu = plan.ports.iter().map(|port| usize::from(port.gateway.mtu)).min().unwrap_or(usize::MAX);
     let most = mtu.saturating_sub(overhead);
     if (payload::HEADER_LEN..=most).contains(&len) {
         return Ok(());
     }
     let least = payload::HEADER_LEN;
-    Err(RunError::Usage(format!(
-        "--payload {len} does not fit; use {least} to {most} bytes"
-    )))
+    Err(RunError::Usage(format!("--payload {len} does not fit; use {least} to {most} bytes")))
 }
 
 fn eal_options(args: &RunArgs, devices: &BTreeMap<String, String>) -> Result<EalOptions, RunError> {
@@ -204,19 +199,12 @@ fn eal_options(args: &RunArgs, devices: &BTreeMap<String, String>) -> Result<Eal
         // Progress and signals cost next to nothing; another core may be the gateway's worker's.
         main_cores: vec![core],
         worker_cores: vec![core],
-        pci_devices: devices
-            .values()
-            .filter(|device| !device.starts_with("net_"))
-            .cloned()
-            .collect(),
+        pci_devices: devices.values().filter(|device| !device.starts_with("net_")).cloned().collect(),
         verbose: args.verbose,
     })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "called once; a struct would only repeat the names"
-)]
+#[expect(clippy::too_many_arguments, reason = "called once; a struct would only repeat the names")]
 fn engine(
     args: &RunArgs,
     plan: &Plan<'_>,
@@ -283,30 +271,17 @@ fn mode(args: &RunArgs, streams: u64) -> Result<Mode, RunError> {
         None => Pacer::per_period(streams, args.ptime.unwrap_or(DEFAULT_PTIME_MS) * NS_PER_MS, all),
     };
     let media = media.map_err(usage)?;
-    let media = if total.is_some() {
-        media
-    } else {
-        media.lasting(limit_ns)
-    };
+    let media = if total.is_some() { media } else { media.lasting(limit_ns) };
     let reports = match args.rtcp {
         false => None,
         true => {
             let lasts_ns = media.due_at(media.total()).max(2);
             let interval_ns = REPORT_INTERVAL_NS.min(lasts_ns / 2);
-            Some(
-                Pacer::per_period(streams, interval_ns, u64::MAX)
-                    .map_err(usage)?
-                    .lasting(lasts_ns),
-            )
+            Some(Pacer::per_period(streams, interval_ns, u64::MAX).map_err(usage)?.lasting(lasts_ns))
         }
     };
     let limit_ns = if total.is_some() { u64::MAX } else { limit_ns };
-    Ok(Mode::Paced(PacedOptions {
-        media,
-        reports,
-        limit_ns,
-        in_flight,
-    }))
+    Ok(Mode::Paced(PacedOptions { media, reports, limit_ns, in_flight }))
 }
 
 /// Shows progress until the engine has ended; ends it on a signal or when a link goes down.
@@ -345,10 +320,7 @@ fn show(args: &RunArgs, report: &Report) -> Result<(), RunError> {
     let wants_stdout = !is_json_on_stdout && args.progress != Progress::Json;
     emit(report.to_string().as_bytes(), wants_stdout);
     let Some(path) = &args.json else { return Ok(()) };
-    let failed = |error| RunError::Output {
-        name: path.display().to_string(),
-        error,
-    };
+    let failed = |error| RunError::Output { name: path.display().to_string(), error };
     let mut json = serde_json::to_vec(report).map_err(|error| failed(error.into()))?;
     json.push(b'\n');
     if is_json_on_stdout {
@@ -375,6 +347,5 @@ fn emit(line: &[u8], to_stdout: bool) {
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -34,10 +34,7 @@ pub struct Tracker {
 impl Tracker {
     /// A stream of which nothing has come.
     pub const fn new() -> Self {
-        Tracker {
-            next: 0,
-            seen: [0; WORDS],
-        }
+        Tracker { next: 0, seen: [0; WORDS] }
     }
 
     /// Takes note of `sequence`.
@@ -51,11 +48,7 @@ impl Tracker {
         if self.next - sequence > WINDOW {
             return Arrival::TooOld;
         }
-        if self.mark(sequence) {
-            Arrival::Duplicate
-        } else {
-            Arrival::Reordered
-        }
+        if self.mark(sequence) { Arrival::Duplicate } else { Arrival::Reordered }
     }
 
     /// Moves the window up so that `sequence` is its highest number; what enters it has not come.

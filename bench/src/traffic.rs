@@ -75,8 +75,7 @@ impl Identity {
     /// The timestamp of packet `sequence`.
     #[inline]
     pub fn timestamp(&self, sequence: u64) -> RtpTime {
-        self.first_timestamp
-            .wrapping_add((sequence as u32).wrapping_mul(TIMESTAMP_STEP))
+        self.first_timestamp.wrapping_add((sequence as u32).wrapping_mul(TIMESTAMP_STEP))
     }
 }
 
@@ -124,22 +123,10 @@ impl Traffic {
                 let ssrc = Ssrc(stream.id.wrapping_mul(0x9e37_79b1) ^ salt);
                 let vlan = plan.ports[stream.tx_port].gateway.vlan;
                 let template = Template::new(stream.source, stream.sender.local, macs[stream.tx_port], vlan)?;
-                Ok(Sender::new(
-                    stream,
-                    template,
-                    ssrc,
-                    options.start_sequence,
-                    &mut rng,
-                ))
+                Ok(Sender::new(stream, template, ssrc, options.start_sequence, &mut rng))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Traffic {
-            senders,
-            options,
-            rng,
-            stats,
-            scratch: Box::new([0; FRAME_ROOM]),
-        })
+        Ok(Traffic { senders, options, rng, stats, scratch: Box::new([0; FRAME_ROOM]) })
     }
 
     /// How many streams there are.
@@ -207,11 +194,7 @@ impl Traffic {
         let (index, sequence) = self.senders[stream].take();
         if self.senders[stream].held.is_none() && self.draw(stream, Kind::Reorder) {
             let overtakers = 1 + self.rng.below(MAX_REORDER_DISTANCE);
-            self.senders[stream].held = Some(Held {
-                index,
-                sequence,
-                overtakers,
-            });
+            self.senders[stream].held = Some(Held { index, sequence, overtakers });
             return;
         }
         self.send_with_copies(stream, index, sequence, sink);
@@ -235,27 +218,13 @@ impl Traffic {
         let sender = &mut self.senders[stream];
         let index = sender.next_index;
         sender.next_index += 1;
-        let len = sender.emit(
-            sink,
-            index,
-            0,
-            Flags::WARM_UP,
-            sender.identity.payload_type,
-            &self.options,
-        );
+        let len = sender.emit(sink, index, 0, Flags::WARM_UP, sender.identity.payload_type, &self.options);
         count(&self.stats.warm_up_sent, len, true, sink, &self.stats);
     }
 
     fn send_valid(&mut self, stream: usize, index: u64, sequence: u64, flags: Flags, sink: &mut impl Sink) {
         let sender = &mut self.senders[stream];
-        let len = sender.emit(
-            sink,
-            index,
-            sequence,
-            flags,
-            sender.identity.payload_type,
-            &self.options,
-        );
+        let len = sender.emit(sink, index, sequence, flags, sender.identity.payload_type, &self.options);
         count(&self.stats.sent, len, true, sink, &self.stats);
     }
 
@@ -263,14 +232,8 @@ impl Traffic {
         let sender = &mut self.senders[stream];
         let index = sender.next_index;
         sender.next_index += 1;
-        let len = sender.emit(
-            sink,
-            index,
-            sender.next_sequence,
-            Flags::FORBIDDEN,
-            payload_type,
-            &self.options,
-        );
+        let len =
+            sender.emit(sink, index, sender.next_sequence, Flags::FORBIDDEN, payload_type, &self.options);
         count_extra(len, sink, &self.stats);
     }
 
@@ -284,20 +247,10 @@ impl Traffic {
         if !(corrupt || truncate || bad_ssrc || replay) {
             return self.send_valid(stream, index, sequence, Flags::NONE, sink);
         }
-        let mut original = Scratch {
-            room: &mut self.scratch,
-            stamp: sink.stamp(),
-        };
+        let mut original = Scratch { room: &mut self.scratch, stamp: sink.stamp() };
         let sender = &mut self.senders[stream];
         let payload_type = sender.identity.payload_type;
-        let len = sender.emit(
-            &mut original,
-            index,
-            sequence,
-            Flags::NONE,
-            payload_type,
-            &self.options,
-        );
+        let len = sender.emit(&mut original, index, sequence, Flags::NONE, payload_type, &self.options);
         let (Ok(len), rng) = (len, &mut self.rng) else {
             return self.stats.not_built.add(1);
         };
@@ -319,11 +272,7 @@ impl Traffic {
         if bad_ssrc {
             copy(&mut |packet| {
                 // Octets 8 to 11 are the SSRC (RFC 3550 §5.1); another stream's is not hit but by chance.
-                packet
-                    .get_mut(8..12)
-                    .into_iter()
-                    .flatten()
-                    .for_each(|octet| *octet ^= 0xa5);
+                packet.get_mut(8..12).into_iter().flatten().for_each(|octet| *octet ^= 0xa5);
                 packet_len
             });
         }
@@ -401,9 +350,7 @@ impl Sender {
         let frame = sink.slot();
         let tag_len = if self.seal.is_some() { TAG_LEN } else { 0 };
         let packet_len = rtp::HEADER_LEN + options.payload_len + tag_len;
-        let packet = frame
-            .get_mut(self.template.len()..)
-            .and_then(|rest| rest.get_mut(..packet_len));
+        let packet = frame.get_mut(self.template.len()..).and_then(|rest| rest.get_mut(..packet_len));
         let packet = packet.ok_or(NotBuilt::Room)?;
         let header = rtp::Repr {
             marker: false,
@@ -417,19 +364,12 @@ impl Sender {
             padding_len: 0,
         };
         header.emit(packet).map_err(|_| NotBuilt::Room)?;
-        let payload = Payload {
-            stream: self.id,
-            sequence,
-            sent,
-            index,
-            flags,
-        };
+        let payload = Payload { stream: self.id, sequence, sent, index, flags };
         let body = packet.get_mut(rtp::HEADER_LEN..rtp::HEADER_LEN + options.payload_len);
         payload.write(body.ok_or(NotBuilt::Room)?);
         if let Some(seal) = &mut self.seal {
             let index = PacketIndex::from_u64(index).ok_or(NotBuilt::Seal(SealError::KeyExhausted))?;
-            seal.seal(packet, rtp::HEADER_LEN, self.identity.ssrc.0, index)
-                .map_err(NotBuilt::Seal)?;
+            seal.seal(packet, rtp::HEADER_LEN, self.identity.ssrc.0, index).map_err(NotBuilt::Seal)?;
         }
         Ok(self.template.finish(frame, packet_len))
     }

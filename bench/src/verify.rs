@@ -116,11 +116,7 @@ impl Verifier {
         };
         let is_media = demux::classify(packet) == demux::Demux::RtpOrRtcp;
         let is_rtcp = is_media && demux::is_rtcp(packet);
-        let sink = if is_rtcp {
-            receiver.rtcp_sink
-        } else {
-            receiver.sink
-        };
+        let sink = if is_rtcp { receiver.rtcp_sink } else { receiver.sink };
         if !is_media || receiver.rx_port != port || datagram.destination != sink {
             return self.count(|stats| stats.unexpected.add(1));
         }
@@ -136,9 +132,7 @@ impl Verifier {
 
     /// Whether a warm-up packet of the stream came.
     pub fn is_warm(&self, stream: usize) -> bool {
-        self.receivers
-            .get(stream)
-            .is_some_and(|receiver| receiver.is_warm)
+        self.receivers.get(stream).is_some_and(|receiver| receiver.is_warm)
     }
 
     fn count(&self, add: impl FnOnce(&Stats)) -> Outcome {

@@ -102,8 +102,12 @@ impl Gateway {
         let mut opened = open_ports(&eal, config, &buffers)?;
         let facts: Vec<EgressPort> = opened.iter().map(|port| port.facts).collect();
         let next_hop_capacity = SPARE_NEXT_HOPS + 4 * config.sessions.len();
-        let mut hosts: Vec<Host> =
-            config.ports.iter().zip(&facts).map(|(port, facts)| host(config, port, facts, next_hop_capacity)).collect();
+        let mut hosts: Vec<Host> = config
+            .ports
+            .iter()
+            .zip(&facts)
+            .map(|(port, facts)| host(config, port, facts, next_hop_capacity))
+            .collect();
         let next_hops: Vec<_> = hosts.iter().map(|_| Arc::new(NextHops::new(next_hop_capacity))).collect();
 
         let mut journal = open_journal(config)?;
@@ -116,8 +120,15 @@ impl Gateway {
         let shared: Vec<_> = (0..worker_count).map(|_| Arc::new(WorkerShared::new(handover))).collect();
         let queue_counters: Vec<Vec<Arc<QueueCounters>>> =
             (0..worker_count).map(|_| facts.iter().map(|_| Arc::default()).collect()).collect();
-        let host_side =
-            HostSide::new(config, hosts, facts.clone(), next_hops.clone(), shared.clone(), plan.homes, host_pool.clone());
+        let host_side = HostSide::new(
+            config,
+            hosts,
+            facts.clone(),
+            next_hops.clone(),
+            shared.clone(),
+            plan.homes,
+            host_pool.clone(),
+        );
 
         let ready = Arc::new(AtomicBool::new(false));
         let ports: Vec<SharedPort> =
@@ -165,12 +176,29 @@ impl Gateway {
                     },
                 });
             }
-            let worker =
-                Worker::new(pipeline, worker_ports, transmitters, Arc::clone(&shared[number]), shared.clone());
+            let worker = Worker::new(
+                pipeline,
+                worker_ports,
+                transmitters,
+                Arc::clone(&shared[number]),
+                shared.clone(),
+            );
             workers.push(eal.launch(number as u32 + 1, move || worker.run())?);
         }
         ready.store(true, Ordering::Release);
-        Ok(Gateway { host: host_side, workers, shared, ports, pools, telemetry, server, ready, journal, eal, _lock: lock })
+        Ok(Gateway {
+            host: host_side,
+            workers,
+            shared,
+            ports,
+            pools,
+            telemetry,
+            server,
+            ready,
+            journal,
+            eal,
+            _lock: lock,
+        })
     }
 
     /// Where the metrics are served, if they are.
@@ -191,7 +219,9 @@ impl Gateway {
                     tracing::warn!(%error, "the index journal was not copied to disk");
                 }
                 if self.workers.iter().any(LcoreHandle::is_finished) {
-                    tracing::error!("a worker has ended; stopping so that the supervisor starts voxlane again");
+                    tracing::error!(
+                        "a worker has ended; stopping so that the supervisor starts voxlane again"
+                    );
                     break;
                 }
             }
@@ -204,7 +234,19 @@ impl Gateway {
     /// Drains, stops and closes everything; the report says where every frame went and whether all buffers are
     /// back.
     pub fn stop(self) -> FinalReport {
-        let Gateway { host, workers, shared, ports, pools, telemetry, server, ready, mut journal, eal, _lock } = self;
+        let Gateway {
+            host,
+            workers,
+            shared,
+            ports,
+            pools,
+            telemetry,
+            server,
+            ready,
+            mut journal,
+            eal,
+            _lock,
+        } = self;
         ready.store(false, Ordering::Release);
         shared.iter().for_each(|worker| worker.drain());
         let deadline = Instant::now() + DRAIN_LIMIT;

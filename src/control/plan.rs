@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::config::{Config, Leg, Protection, RemotePolicy, RtcpPolicy, Session};
 use super::host::{Host, RouteError};
 use crate::session::{
-    Egress, EgressPort, Endpoint, Journal, JournalError, JournalKind, Learn, Lookup, LookupBuilder, LookupError,
-    Media, NextHop, PayloadRules, Stream, StreamId, StreamKeys, Target,
+    Egress, EgressPort, Endpoint, Journal, JournalError, JournalKind, Learn, Lookup, LookupBuilder,
+    LookupError, Media, NextHop, PayloadRules, Stream, StreamId, StreamKeys, Target,
 };
 use crate::srtp::{MasterKey, Provider};
 
@@ -81,7 +81,8 @@ impl<P: Provider> Plan<P> {
         for (number, session) in config.sessions.iter().enumerate() {
             let worker = number % workers;
             let first = streams[worker].len() as u32;
-            for (sender_is_a, sender, receiver) in [(true, &session.a, &session.b), (false, &session.b, &session.a)]
+            for (sender_is_a, sender, receiver) in
+                [(true, &session.a, &session.b), (false, &session.b, &session.a)]
             {
                 let stream = StreamId(streams[worker].len() as u32);
                 bind(&mut builder, sender, worker as u16, stream);

@@ -24,7 +24,10 @@ pub enum PreflightError {
     #[error("voxlane needs root for hugepages and devices; run it with sudo or as a service")]
     NotRoot,
     /// A configured core does not exist or is not allowed.
-    #[error("core {core} is not among the cores that this process may use ({allowed}); change [cores] or: taskset -pc 0-{} $$", allowed_last)]
+    #[error(
+        "core {core} is not among the cores that this process may use ({allowed}); change [cores] or: taskset -pc 0-{} $$",
+        allowed_last
+    )]
     CoreMissing {
         /// The configured core.
         core: u16,
@@ -34,7 +37,9 @@ pub enum PreflightError {
         allowed_last: usize,
     },
     /// Another gateway polls on the core.
-    #[error("core {core} is taken by the gateway with process id {pid}; choose another worker core, or stop that gateway: kill {pid}")]
+    #[error(
+        "core {core} is taken by the gateway with process id {pid}; choose another worker core, or stop that gateway: kill {pid}"
+    )]
     CoreTaken {
         /// The core.
         core: u16,
@@ -42,7 +47,9 @@ pub enum PreflightError {
         pid: String,
     },
     /// A gateway of the same name runs.
-    #[error("a gateway named {name:?} is already running (pid {pid}); stop it with: kill {pid}, or change [gateway] name")]
+    #[error(
+        "a gateway named {name:?} is already running (pid {pid}); stop it with: kill {pid}, or change [gateway] name"
+    )]
     AlreadyRunning {
         /// The name.
         name: String,
@@ -50,7 +57,9 @@ pub enum PreflightError {
         pid: String,
     },
     /// Too few free hugepages.
-    #[error("[memory] hugepages_mib = {wanted} but {free} MiB of hugepages are free; reserve them with: sysctl -w vm.nr_hugepages={remedy}")]
+    #[error(
+        "[memory] hugepages_mib = {wanted} but {free} MiB of hugepages are free; reserve them with: sysctl -w vm.nr_hugepages={remedy}"
+    )]
     Hugepages {
         /// MiB that the configuration takes.
         wanted: u32,
@@ -60,7 +69,9 @@ pub enum PreflightError {
         remedy: u64,
     },
     /// A network interface that a virtual device uses does not exist.
-    #[error("port {port:?} uses the network interface {interface}, which does not exist; create it, or name one that `ip link` lists")]
+    #[error(
+        "port {port:?} uses the network interface {interface}, which does not exist; create it, or name one that `ip link` lists"
+    )]
     InterfaceMissing {
         /// The port.
         port: String,
@@ -68,7 +79,9 @@ pub enum PreflightError {
         interface: String,
     },
     /// A PCI device does not exist.
-    #[error("port {port:?} uses the PCI device {address}, which does not exist; `dpdk-devbind.py --status-dev net` lists those that do")]
+    #[error(
+        "port {port:?} uses the PCI device {address}, which does not exist; `dpdk-devbind.py --status-dev net` lists those that do"
+    )]
     PciMissing {
         /// The port.
         port: String,
@@ -118,7 +131,8 @@ fn check_root() -> Result<(), PreflightError> {
 
 fn check_cores(config: &Config) -> Result<(), PreflightError> {
     let allowed = dpdk::allowed_cores();
-    let missing = config.cores.workers.iter().chain(&config.cores.control).find(|core| !allowed.contains(core));
+    let missing =
+        config.cores.workers.iter().chain(&config.cores.control).find(|core| !allowed.contains(core));
     match missing {
         None => Ok(()),
         Some(&core) => Err(PreflightError::CoreMissing {
@@ -134,7 +148,10 @@ fn check_devices(config: &Config) -> Result<(), PreflightError> {
         match &port.device {
             Device::Pci(address) => {
                 if !Path::new("/sys/bus/pci/devices").join(address).exists() {
-                    return Err(PreflightError::PciMissing { port: port.name.clone(), address: address.clone() });
+                    return Err(PreflightError::PciMissing {
+                        port: port.name.clone(),
+                        address: address.clone(),
+                    });
                 }
             }
             Device::Virtual(devargs) => {

@@ -124,7 +124,8 @@ impl HostSide {
         if self.learned.get(&key) == Some(&event.source) {
             return;
         }
-        let Some(&home) = self.homes.get(usize::from(worker)).and_then(|homes| homes.get(event.stream.0 as usize))
+        let Some(&home) =
+            self.homes.get(usize::from(worker)).and_then(|homes| homes.get(event.stream.0 as usize))
         else {
             return;
         };
@@ -179,7 +180,8 @@ impl HostSide {
         let Some(host) = self.hosts.get_mut(port) else { return };
         let (pool, worker, counts) = (&self.pool, &self.workers[0], &self.counts[port]);
         work(host, &mut |bytes| {
-            let sent = mbuf_of(pool, bytes).is_some_and(|frame| worker.originated.push((port as u8, frame)).is_ok());
+            let sent =
+                mbuf_of(pool, bytes).is_some_and(|frame| worker.originated.push((port as u8, frame)).is_ok());
             if !sent {
                 counts.not_sent();
             }

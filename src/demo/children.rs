@@ -230,7 +230,8 @@ fn lines_of_json(output: ChildStdout) -> Receiver<Value> {
 }
 
 fn create(path: &Path) -> Result<File, DemoError> {
-    File::create(path).map_err(|reason| DemoError::Io { what: format!("creating {}", path.display()), reason })
+    File::create(path)
+        .map_err(|reason| DemoError::Io { what: format!("creating {}", path.display()), reason })
 }
 
 fn read_log(path: &Path) -> String {

@@ -106,7 +106,11 @@ fn demo(args: &DemoArgs, interrupted: &AtomicBool) -> Result<bool, DemoError> {
         "voxlane demo: {} sessions, both directions, {} bytes of audio a packet, {}; gateway on core {}, generator on core {}",
         args.sessions,
         args.payload,
-        if args.flood { "as fast as it goes".to_owned() } else { format!("{} packets/s", args.sessions * 2 * 50) },
+        if args.flood {
+            "as fast as it goes".to_owned()
+        } else {
+            format!("{} packets/s", args.sessions * 2 * 50)
+        },
         scene.worker_core,
         scene.generator_core,
     );
@@ -145,8 +149,9 @@ fn demo(args: &DemoArgs, interrupted: &AtomicBool) -> Result<bool, DemoError> {
     let generator_passed = generator.succeeded();
     // The generator has closed its ends; only now may the gateway go.
     let (gateway_passed, gateway_report) = gateway.stop()?;
-    let generator_report = generator_report
-        .ok_or_else(|| DemoError::Generator(format!("it left no report; its log:\n{}", generator.log_tail())))?;
+    let generator_report = generator_report.ok_or_else(|| {
+        DemoError::Generator(format!("it left no report; its log:\n{}", generator.log_tail()))
+    })?;
     let passed = generator_passed && gateway_passed;
     let summary = Summary {
         verdict: if passed { "pass" } else { "fail" },

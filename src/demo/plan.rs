@@ -38,7 +38,8 @@ impl Scene {
         let scene = Scene { directory: directory.clone(), worker_core, generator_core };
         let sessions = generate_sessions(session_plan(args), system_random)
             .map_err(|error| DemoError::Usage(error.to_string()))?;
-        write_sessions_file(&scene.file("sessions.jsonl"), sessions).map_err(failed("writing sessions to"))?;
+        write_sessions_file(&scene.file("sessions.jsonl"), sessions)
+            .map_err(failed("writing sessions to"))?;
         std::fs::write(scene.file("gateway.toml"), gateway_config(&scene, &name, args))
             .map_err(failed("writing the configuration to"))?;
         Ok(scene)
@@ -65,6 +66,8 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
+        // The name holds our process id, so nobody else can be waiting for this lock.
+        let _ = std::fs::remove_file(self.directory.with_extension("lock"));
     }
 }
 
@@ -73,7 +76,9 @@ fn choose_cores(args: &DemoArgs) -> Result<(u16, u16), DemoError> {
     let worker = args.worker_core.or(allowed.last().copied()).unwrap_or(0);
     let generator = args.generator_core.or(allowed.first().copied()).unwrap_or(0);
     if let Some(core) = [worker, generator].into_iter().find(|core| !allowed.contains(core)) {
-        return Err(DemoError::Usage(format!("core {core} is not one that this process may use: {allowed:?}")));
+        return Err(DemoError::Usage(format!(
+            "core {core} is not one that this process may use: {allowed:?}"
+        )));
     }
     if worker == generator {
         return Err(DemoError::Usage(format!(

@@ -25,7 +25,16 @@ impl Table {
         if self.rows.is_multiple_of(HEADING_EVERY) {
             eprintln!(
                 "{:>6} {:>11} {:>11} {:>8} | {:>9} {:>9} {:>9} | {:>9} {:>9} {:>8}",
-                "second", "packets/s", "received", "missing", "p50 µs", "p99 µs", "max µs", "gw p50", "gw p99", "drops"
+                "second",
+                "packets/s",
+                "received",
+                "missing",
+                "p50 µs",
+                "p99 µs",
+                "max µs",
+                "gw p50",
+                "gw p99",
+                "drops"
             );
         }
         self.rows += 1;
@@ -35,7 +44,7 @@ impl Table {
             self.rows,
             count(progress, &["pps_received"]),
             count(progress, &["received"]),
-            count(progress, &["in_flight"]),
+            count(progress, &["lost"]),
             micros(&progress["latency_ns"]["p50"]),
             micros(&progress["latency_ns"]["p99"]),
             micros(&progress["latency_ns"]["max"]),

@@ -48,7 +48,9 @@ pub enum Error {
         hint: &'static str,
     },
     /// The port has fewer queues than asked for.
-    #[error("port {port} ({driver}) offers {available} queue pairs, {wanted} were asked for; use fewer workers")]
+    #[error(
+        "port {port} ({driver}) offers {available} queue pairs, {wanted} were asked for; use fewer workers"
+    )]
     TooFewQueues {
         /// Device name.
         port: String,

@@ -168,7 +168,8 @@ impl Mbuf {
     /// # Errors
     /// [`Error::MbufLayout`] names the first field that differs.
     pub(super) fn check_layout(pool: &Mempool) -> Result<(), Error> {
-        let mut mbuf = pool.alloc().ok_or_else(|| Error::from_status("taking an mbuf for the self-check", -1))?;
+        let mut mbuf =
+            pool.alloc().ok_or_else(|| Error::from_status("taking an mbuf for the self-check", -1))?;
         // Distinct values, written through the offsets, must read back through C's own view of the structure.
         mbuf.write(DATA_OFF, 96_u16);
         mbuf.set_len(1234);

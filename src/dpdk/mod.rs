@@ -31,8 +31,6 @@ pub use error::Error;
 pub use lcore::LcoreHandle;
 pub use mbuf::{Checksum, Mbuf};
 pub use mempool::{Mempool, MempoolUse};
-pub use port::{
-    Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue,
-};
+pub use port::{Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue};
 pub use prefetch::prefetch_read;
 pub use shared_memory::{SharedMemory, is_memory_backed};

@@ -173,7 +173,11 @@ impl Attach {
         inner._pools = pools.to_vec();
         let id = inner.id;
         let check = |step: &str, status: CStatus| -> Result<(), Error> {
-            if status < 0 { Err(Error::from_status(format!("{step} of port {}", inner.name), status)) } else { Ok(()) }
+            if status < 0 {
+                Err(Error::from_status(format!("{step} of port {}", inner.name), status))
+            } else {
+                Ok(())
+            }
         };
         let raw = dpdk_sys::vx_port_config {
             queues: config.queues,

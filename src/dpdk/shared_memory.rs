@@ -58,11 +58,7 @@ impl SharedMemory {
         // SAFETY: `base` and `bytes` are the mapping just made.
         let locked = unsafe { libc::mlock(base, bytes) } == 0;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(SharedMemory {
-            base,
-            words: bytes / size_of::<AtomicU64>(),
-            locked,
-        })
+        Ok(SharedMemory { base, words: bytes / size_of::<AtomicU64>(), locked })
     }
 
     /// The file's contents as 64-bit words, from offset 0.
@@ -120,18 +116,13 @@ mod tests {
     #[test]
     fn stores_reach_the_file() {
         let file = memory_file(&[0; 4096 + 8]);
-        let (one, two) = (
-            SharedMemory::map(file.as_file()).unwrap(),
-            SharedMemory::map(file.as_file()).unwrap(),
-        );
+        let (one, two) =
+            (SharedMemory::map(file.as_file()).unwrap(), SharedMemory::map(file.as_file()).unwrap());
         assert_eq!(one.words().len(), 513);
         one.words()[512].store(0x0102_0304, Ordering::Relaxed);
         assert_eq!(two.words()[512].load(Ordering::Relaxed), 0x0102_0304);
         drop((one, two));
-        assert_eq!(
-            std::fs::read(file.path()).unwrap()[4096..],
-            0x0102_0304_u64.to_ne_bytes()
-        );
+        assert_eq!(std::fs::read(file.path()).unwrap()[4096..], 0x0102_0304_u64.to_ne_bytes());
     }
 
     #[test]

@@ -105,7 +105,8 @@ fn untag(frame: ethernet::Frame<&[u8]>, vlan: Option<u16>) -> Result<(EtherType,
     match vlan {
         None if !tagged => Ok((frame.ethertype(), frame.into_payload())),
         Some(id) if tagged => {
-            let tag = vlan::Tag::new_checked(frame.into_payload()).map_err(|_| DropReason::EthernetMalformed)?;
+            let tag =
+                vlan::Tag::new_checked(frame.into_payload()).map_err(|_| DropReason::EthernetMalformed)?;
             if tag.vlan_id() != id || tag.ethertype() == EtherType::VLAN {
                 return Err(DropReason::VlanUnexpected);
             }

@@ -133,7 +133,11 @@ mod tests {
     #[test]
     fn labels_are_unique_and_snake_case() {
         let mut labels: Vec<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
-        assert!(labels.iter().all(|l| l.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit())));
+        assert!(
+            labels
+                .iter()
+                .all(|l| l.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit()))
+        );
         labels.sort_unstable();
         labels.dedup();
         assert_eq!(labels.len(), DropReason::COUNT);

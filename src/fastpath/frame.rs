@@ -215,11 +215,16 @@ impl<B: Buffer> Frame<B, Matched> {
             let opened = stream.open_rtcp(self.buffer.data_mut()).map_err(open_reason)?;
             (Packet::Rtcp { ssrc, index: opened.index }, opened.len, opened.newest)
         } else {
-            let header = rtp::Packet::new_checked(self.buffer.data()).map_err(|_| DropReason::RtpMalformed)?;
+            let header =
+                rtp::Packet::new_checked(self.buffer.data()).map_err(|_| DropReason::RtpMalformed)?;
             let (header_len, ssrc, seq) = (header.header_len(), header.ssrc().0, header.sequence_number().0);
             let opened =
                 stream.open_rtp(self.buffer.data_mut(), header_len, ssrc, seq).map_err(open_reason)?;
-            (Packet::Rtp { header_len: header_len as u16, ssrc, index: opened.index }, opened.len, opened.newest)
+            (
+                Packet::Rtp { header_len: header_len as u16, ssrc, index: opened.index },
+                opened.len,
+                opened.newest,
+            )
         };
         if !self.buffer.resize(len) {
             return Err(DropReason::SrtpTruncated);

@@ -32,7 +32,7 @@ pub use buffer::{Buffer, HeapBuffer};
 pub use drop_reason::DropReason;
 pub use frame::{Frame, Matched, Sealed};
 pub use pipeline::{Pipeline, PipelinePort, Sink, TokenBucket};
-pub use transmit::{Transmitter, TX_ATTEMPTS};
+pub use transmit::{TX_ATTEMPTS, Transmitter};
 pub use worker::{Command, LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
 
 /// Most frames in a burst.

@@ -218,40 +218,21 @@ impl Journal {
                 if recover::is_same_directory(runtime_dir, directory)? {
                     return Err(JournalError::SameDirectory(directory.to_owned()));
                 }
-                Some(DiskCopy {
-                    path: directory.join(&file_name),
-                    written: Vec::new(),
-                })
+                Some(DiskCopy { path: directory.join(&file_name), written: Vec::new() })
             }
             None => None,
         };
 
         let recovered = recover::recover(&path, copy.as_ref().map(|copy| copy.path.as_path()), boot)?;
         let capacity = capacity.max(recovered.records.len());
-        let header = Header {
-            records: capacity as u64,
-            run: recovered.run,
-            clean: false,
-            boot,
-            checksum: None,
-        };
+        let header =
+            Header { records: capacity as u64, run: recovered.run, clean: false, boot, checksum: None };
         let memory = recover::create(&path, header, &recovered.records)?;
 
         let keys = recovered.records.iter().enumerate();
         let keys = keys.map(|(position, record)| {
-            let resumed = Some(Resumed {
-                ssrc: record.ssrc,
-                floor: record.reserved_until,
-            });
-            (
-                (record.fingerprint, record.kind),
-                Place {
-                    position,
-                    resumed,
-                    run: record.run,
-                    taken: false,
-                },
-            )
+            let resumed = Some(Resumed { ssrc: record.ssrc, floor: record.reserved_until });
+            ((record.fingerprint, record.kind), Place { position, resumed, run: record.run, taken: false })
         });
         let mut journal = Journal {
             keys: keys.collect(),
@@ -283,38 +264,17 @@ impl Journal {
         let key = (fingerprint, kind);
         let (position, resumed) = match self.keys.get(&key) {
             Some(place) if place.taken => {
-                return Err(JournalError::KeyTaken {
-                    fingerprint: u128::from_be_bytes(fingerprint),
-                    kind,
-                });
+                return Err(JournalError::KeyTaken { fingerprint: u128::from_be_bytes(fingerprint), kind });
             }
             Some(place) => (place.position, place.resumed),
             None => (self.free_position()?, None),
         };
         let Resumed { ssrc, floor } = resumed.unwrap_or(Resumed { ssrc: 0, floor: 0 });
         let run = self.header.run;
-        let record = Record {
-            fingerprint,
-            kind,
-            unsettled: true,
-            run,
-            ssrc,
-            reserved_until: floor,
-        };
+        let record = Record { fingerprint, kind, unsettled: true, run, ssrc, reserved_until: floor };
         self.records.write(position, record);
-        self.keys.insert(
-            key,
-            Place {
-                position,
-                resumed,
-                run,
-                taken: true,
-            },
-        );
-        Ok((
-            JournalSlot::new(Arc::clone(&self.records), position, kind, floor),
-            resumed,
-        ))
+        self.keys.insert(key, Place { position, resumed, run, taken: true });
+        Ok((JournalSlot::new(Arc::clone(&self.records), position, kind, floor), resumed))
     }
 
     /// Copies the journal to the state directory, if there is one and anything has changed: atomically, and
@@ -349,11 +309,8 @@ impl Journal {
         }
         let keys = &mut self.keys;
         let evictable = self.evictable.get_or_insert_with(|| {
-            let mut old: Vec<_> = keys
-                .iter()
-                .filter(|(_, place)| !place.taken)
-                .map(|(&key, place)| (place.run, key))
-                .collect();
+            let mut old: Vec<_> =
+                keys.iter().filter(|(_, place)| !place.taken).map(|(&key, place)| (place.run, key)).collect();
             old.sort_unstable_by_key(|&age| std::cmp::Reverse(age));
             old.into_iter().map(|(_, key)| key).collect()
         });
@@ -365,9 +322,7 @@ impl Journal {
                 return Ok(place.position);
             }
         }
-        Err(JournalError::Full {
-            capacity: self.capacity,
-        })
+        Err(JournalError::Full { capacity: self.capacity })
     }
 
     fn write_copy(&mut self, stopped: bool) -> Result<(), JournalError> {
@@ -376,10 +331,8 @@ impl Journal {
         bytes.resize(HEADER_LEN, 0);
         let mut clean = stopped;
         for record in self.records.iter() {
-            let record = record.map_err(|damage| JournalError::Damaged {
-                path: self.path.clone(),
-                damage,
-            })?;
+            let record =
+                record.map_err(|damage| JournalError::Damaged { path: self.path.clone(), damage })?;
             clean &= !record.unsettled;
             // A key that sealed nothing has nothing to remember.
             if record.reserved_until > 0 {
@@ -389,13 +342,7 @@ impl Journal {
         if let Some((head, body)) = bytes.split_first_chunk_mut::<HEADER_LEN>() {
             let records = (body.len() / image::RECORD_LEN) as u64;
             let checksum = Some(image::records_checksum(body));
-            *head = Header {
-                records,
-                clean,
-                checksum,
-                ..self.header
-            }
-            .to_bytes();
+            *head = Header { records, clean, checksum, ..self.header }.to_bytes();
         }
         if bytes != copy.written {
             copy.written.clear();

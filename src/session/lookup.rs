@@ -48,7 +48,11 @@ pub struct LookupBuilder {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// More streams on one worker, or more workers, than a word can name.
-    #[error("worker {worker} stream {stream}: at most {} workers and {} streams on each", MAX_WORKERS, MAX_STREAMS)]
+    #[error(
+        "worker {worker} stream {stream}: at most {} workers and {} streams on each",
+        MAX_WORKERS,
+        MAX_STREAMS
+    )]
     TooMany {
         /// The worker.
         worker: u16,

@@ -5,8 +5,8 @@
 
 use super::{Egress, Endpoint, JournalSlot};
 use crate::srtp::{
-    MasterKey, OpenError, PacketIndex, PlainRtpInbound, Provider, ReplayWindowSize, RtcpInbound, RtcpOutbound,
-    RtpInbound, RtpOutbound, SealError,
+    MasterKey, OpenError, PacketIndex, PlainRtpInbound, Provider, ReplayWindowSize, RtcpInbound,
+    RtcpOutbound, RtpInbound, RtpOutbound, SealError,
 };
 
 /// Position of a stream among those of its worker.
@@ -295,3 +295,7 @@ impl<P: Provider> Stream<P> {
         crate::dpdk::prefetch_read(&self.rtp_out);
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -20,11 +20,7 @@ impl PacketIndex {
     /// The index with this number, or `None` from 2^48 on.
     #[inline]
     pub const fn from_u64(value: u64) -> Option<Self> {
-        if value <= Self::MAX.0 {
-            Some(Self(value))
-        } else {
-            None
-        }
+        if value <= Self::MAX.0 { Some(Self(value)) } else { None }
     }
 
     /// The index as a number below 2^48.
@@ -87,10 +83,7 @@ mod tests {
     #[test]
     fn parts_and_bounds() {
         let index = PacketIndex::new(0xdead_beef, 0xcafe);
-        assert_eq!(
-            (index.roc(), index.seq(), index.as_u64()),
-            (0xdead_beef, 0xcafe, 0xdead_beef_cafe)
-        );
+        assert_eq!((index.roc(), index.seq(), index.as_u64()), (0xdead_beef, 0xcafe, 0xdead_beef_cafe));
         assert_eq!(PacketIndex::MAX, PacketIndex::new(u32::MAX, u16::MAX));
         assert_eq!(PacketIndex::from_u64(1 << 48), None);
         assert_eq!(PacketIndex::MAX.next(), None);
@@ -147,9 +140,7 @@ mod tests {
     #[test]
     fn agrees_with_the_pseudo_code_of_appendix_a() {
         // Every sequence number against highest ones on both sides of every branch.
-        let edges = [
-            0, 1, 2, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0x8002, 0xfffd, 0xfffe, 0xffff,
-        ];
+        let edges = [0, 1, 2, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0x8002, 0xfffd, 0xfffe, 0xffff];
         let spread = (0..64u16).map(|i| i.wrapping_mul(1021));
         for s_l in edges.into_iter().chain(spread) {
             for roc in [0, 1, 77, u32::MAX - 1, u32::MAX] {

@@ -41,11 +41,7 @@ impl SessionKeys {
     /// Session keys as test vectors give them, with no derivation in front.
     #[cfg(test)]
     pub(super) fn from_raw(suite: Suite, key: &[u8], salt: [u8; NONCE_LEN]) -> Self {
-        let mut new = Self {
-            suite,
-            key: [0; Suite::MAX_KEY_LEN],
-            salt: SessionSalt(salt),
-        };
+        let mut new = Self { suite, key: [0; Suite::MAX_KEY_LEN], salt: SessionSalt(salt) };
         new.key[..suite.key_len()].copy_from_slice(key);
         new
     }
@@ -71,11 +67,7 @@ impl SessionKeys {
 
     fn expand(cipher: &impl AesBlock, master: &MasterKey, key_label: u8, salt_label: u8) -> Self {
         let suite = master.suite();
-        let mut new = Self {
-            suite,
-            key: [0; Suite::MAX_KEY_LEN],
-            salt: SessionSalt([0; NONCE_LEN]),
-        };
+        let mut new = Self { suite, key: [0; Suite::MAX_KEY_LEN], salt: SessionSalt([0; NONCE_LEN]) };
         prf(cipher, master.salt(), key_label, &mut new.key[..suite.key_len()]);
         prf(cipher, master.salt(), salt_label, &mut new.salt.0);
         new

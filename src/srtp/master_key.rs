@@ -54,24 +54,14 @@ impl MasterKey {
         let key_and_salt = parts.next().unwrap_or_default();
         if let Some(extra) = parts.next() {
             // `|` lifetime, then `|` MKI ":" length; either may be missing.
-            return Err(if extra.contains(':') {
-                MasterKeyError::Mki
-            } else {
-                MasterKeyError::Lifetime
-            });
+            return Err(if extra.contains(':') { MasterKeyError::Mki } else { MasterKeyError::Lifetime });
         }
 
         let mut octets = Zeroizing::new(vec![0; base64::decoded_len_estimate(key_and_salt.len())]);
-        let len =
-            BASE64
-                .decode_slice(key_and_salt, &mut octets)
-                .map_err(|error| MasterKeyError::NotBase64 {
-                    at: base64_error_position(&error, key_and_salt),
-                })?;
-        match octets
-            .get(..len)
-            .and_then(|octets| octets.split_at_checked(suite.key_len()))
-        {
+        let len = BASE64
+            .decode_slice(key_and_salt, &mut octets)
+            .map_err(|error| MasterKeyError::NotBase64 { at: base64_error_position(&error, key_and_salt) })?;
+        match octets.get(..len).and_then(|octets| octets.split_at_checked(suite.key_len())) {
             Some((key, salt)) if salt.len() == suite.salt_len() => Self::from_parts(suite, key, salt),
             _ => Err(MasterKeyError::InlineLength { suite, actual: len }),
         }
@@ -84,16 +74,10 @@ impl MasterKey {
     /// [`MasterKeyError::KeyLength`] or [`MasterKeyError::SaltLength`].
     pub fn from_parts(suite: Suite, key: &[u8], salt: &[u8]) -> Result<Self, MasterKeyError> {
         if key.len() != suite.key_len() {
-            return Err(MasterKeyError::KeyLength {
-                suite,
-                actual: key.len(),
-            });
+            return Err(MasterKeyError::KeyLength { suite, actual: key.len() });
         }
         if salt.len() != suite.salt_len() {
-            return Err(MasterKeyError::SaltLength {
-                suite,
-                actual: salt.len(),
-            });
+            return Err(MasterKeyError::SaltLength { suite, actual: salt.len() });
         }
         let mut new = Self::zero(suite);
         for (to, from) in new.octets.iter_mut().zip(key.iter().chain(salt)) {
@@ -118,9 +102,7 @@ impl MasterKey {
         let mut text = Zeroizing::new(vec![0; INLINE.len() + octets.len().div_ceil(3) * 4]);
         let (prefix, base64) = text.split_at_mut(INLINE.len());
         prefix.copy_from_slice(INLINE.as_bytes());
-        BASE64
-            .encode_slice(octets, base64)
-            .expect("four characters for each three octets begun");
+        BASE64.encode_slice(octets, base64).expect("four characters for each three octets begun");
         let text = String::from_utf8(std::mem::take(&mut *text)).expect("base64 is ASCII");
         Zeroizing::new(text)
     }
@@ -158,10 +140,7 @@ impl MasterKey {
     }
 
     const fn zero(suite: Suite) -> Self {
-        Self {
-            suite,
-            octets: [0; Suite::MAX_KEY_LEN + Suite::MAX_SALT_LEN],
-        }
+        Self { suite, octets: [0; Suite::MAX_KEY_LEN + Suite::MAX_SALT_LEN] }
     }
 }
 

@@ -17,10 +17,7 @@ pub struct PlainRtpInbound {
 impl PlainRtpInbound {
     /// A stream that has received nothing yet.
     pub const fn new(window: ReplayWindowSize) -> Self {
-        Self {
-            ssrc: 0,
-            window: ReplayWindow::new(window),
-        }
+        Self { ssrc: 0, window: ReplayWindow::new(window) }
     }
 
     /// Takes a packet in and says with which index it goes on.
@@ -35,12 +32,10 @@ impl PlainRtpInbound {
             return Err(OpenError::SsrcChanged);
         }
         let index = PacketIndex::estimate(highest, seq).ok_or(OpenError::KeyExhausted)?;
-        self.window
-            .check(index.as_u64())
-            .map_err(|refused| match refused {
-                Refused::TooOld => OpenError::TooOld,
-                Refused::Seen => OpenError::Replayed,
-            })?;
+        self.window.check(index.as_u64()).map_err(|refused| match refused {
+            Refused::TooOld => OpenError::TooOld,
+            Refused::Seen => OpenError::Replayed,
+        })?;
         self.ssrc = ssrc;
         self.window.commit(index.as_u64());
         Ok(index)
@@ -64,10 +59,6 @@ mod tests {
         assert_eq!(stream.accept(7, 1), Err(OpenError::Replayed));
         assert_eq!(stream.accept(8, 2), Err(OpenError::SsrcChanged));
         assert_eq!(stream.accept(7, 60_000), Err(OpenError::TooOld));
-        assert_eq!(
-            stream.accept(7, 2),
-            Ok(PacketIndex::new(1, 2)),
-            "nothing refused has changed the stream"
-        );
+        assert_eq!(stream.accept(7, 2), Ok(PacketIndex::new(1, 2)), "nothing refused has changed the stream");
     }
 }

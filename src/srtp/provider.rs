@@ -79,11 +79,7 @@ pub struct SelfTestError {
 /// Seals and opens the packet of RFC 7714 §16 and compares with the result printed there.
 fn known_answer_test<P: Provider>() -> Result<(), SelfTestError> {
     for suite in Suite::ALL {
-        let fail = |step| SelfTestError {
-            provider: P::NAME,
-            suite,
-            step,
-        };
+        let fail = |step| SelfTestError { provider: P::NAME, suite, step };
         let (ciphertext, tag) = match suite {
             Suite::AeadAes128Gcm => (&SEALED_128.0, &SEALED_128.1),
             Suite::AeadAes256Gcm => (&SEALED_256.0, &SEALED_256.1),

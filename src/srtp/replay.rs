@@ -82,11 +82,7 @@ pub(crate) struct ReplayWindow {
 
 impl ReplayWindow {
     pub(crate) const fn new(size: ReplayWindowSize) -> Self {
-        Self {
-            next: 0,
-            size,
-            ring: [0; RING_WORDS],
-        }
+        Self { next: 0, size, ring: [0; RING_WORDS] }
     }
 
     /// The highest index seen.
@@ -104,11 +100,7 @@ impl ReplayWindow {
         if self.next - index > self.size.0 as u64 {
             return Err(Refused::TooOld);
         }
-        if self.ring[word(index)] & bit(index) == 0 {
-            Ok(())
-        } else {
-            Err(Refused::Seen)
-        }
+        if self.ring[word(index)] & bit(index) == 0 { Ok(()) } else { Err(Refused::Seen) }
     }
 
     /// Remembers an index that [`check`](Self::check) let pass. `index` is below 2^48.
@@ -172,16 +164,10 @@ mod tests {
     #[test]
     fn sizes() {
         for packets in (64..=1024).step_by(64) {
-            assert_eq!(
-                ReplayWindowSize::new(packets).map(ReplayWindowSize::packets),
-                Ok(packets)
-            );
+            assert_eq!(ReplayWindowSize::new(packets).map(ReplayWindowSize::packets), Ok(packets));
         }
         for packets in [0, 1, 63, 65, 127, 1023, 1025, 1088, 65_536 + 64, u32::MAX] {
-            assert_eq!(
-                ReplayWindowSize::new(packets),
-                Err(ReplayWindowSizeError { packets })
-            );
+            assert_eq!(ReplayWindowSize::new(packets), Err(ReplayWindowSizeError { packets }));
         }
         assert_eq!(ReplayWindowSize::default().packets(), 1024);
     }
@@ -196,11 +182,7 @@ mod tests {
             assert_eq!(window.check(oldest - 1), Err(Refused::TooOld));
             window.commit(oldest);
             assert_eq!(window.check(oldest), Err(Refused::Seen));
-            assert_eq!(
-                window.highest(),
-                Some(10_000),
-                "a late packet does not move the window back"
-            );
+            assert_eq!(window.highest(), Some(10_000), "a late packet does not move the window back");
         }
     }
 

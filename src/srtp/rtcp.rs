@@ -66,13 +66,7 @@ impl<P: Provider> RtcpInbound<P> {
     /// packet's contents must not be read.
     #[inline]
     pub fn open(&mut self, packet: &mut [u8]) -> Result<RtcpOpened, OpenError> {
-        let Parts {
-            header,
-            ssrc,
-            body,
-            tag,
-            trailer,
-        } = split(packet).ok_or(OpenError::Truncated)?;
+        let Parts { header, ssrc, body, tag, trailer } = split(packet).ok_or(OpenError::Truncated)?;
         let word = u32::from_be_bytes(*trailer);
         if word & E_FLAG == 0 {
             return Err(OpenError::NotEncrypted);
@@ -90,18 +84,12 @@ impl<P: Provider> RtcpInbound<P> {
 
         let nonce = self.salt.nonce(ssrc, index.into());
         let aad = associated_data(header, word);
-        self.key
-            .open_in_place(&nonce, &aad, body, tag)
-            .map_err(|_| OpenError::AuthFailed)?;
+        self.key.open_in_place(&nonce, &aad, body, tag).map_err(|_| OpenError::AuthFailed)?;
 
         // Only from here on may anything that the packet said change the state.
         self.ssrc = ssrc;
         self.window.commit(index.into());
-        Ok(RtcpOpened {
-            len: HEADER_LEN + body.len(),
-            index,
-            ssrc,
-        })
+        Ok(RtcpOpened { len: HEADER_LEN + body.len(), index, ssrc })
     }
 
     /// The highest index received, or `None` before the first packet. What a restart must keep.
@@ -191,13 +179,7 @@ impl<P: Provider> RtcpOutbound<P> {
     /// must not be sent.
     #[inline]
     pub fn seal(&mut self, packet: &mut [u8], index: u32) -> Result<(), SealError> {
-        let Parts {
-            header,
-            ssrc,
-            body,
-            tag,
-            trailer,
-        } = split(packet).ok_or(SealError::Truncated)?;
+        let Parts { header, ssrc, body, tag, trailer } = split(packet).ok_or(SealError::Truncated)?;
         let highest = self.highest_index();
         if highest.is_some() && ssrc != self.ssrc {
             return Err(SealError::SsrcChanged);
@@ -208,17 +190,13 @@ impl<P: Provider> RtcpOutbound<P> {
         if index < self.floor {
             return Err(SealError::IndexReserved);
         }
-        self.window
-            .check(index.into())
-            .map_err(|_| SealError::IndexReused)?;
+        self.window.check(index.into()).map_err(|_| SealError::IndexReused)?;
 
         self.ssrc = ssrc;
         self.window.commit(index.into());
         let word = E_FLAG | index;
         let nonce = self.salt.nonce(ssrc, index.into());
-        *tag = self
-            .key
-            .seal_in_place(&nonce, &associated_data(header, word), body);
+        *tag = self.key.seal_in_place(&nonce, &associated_data(header, word), body);
         *trailer = word.to_be_bytes();
         Ok(())
     }
@@ -292,13 +270,7 @@ fn split(packet: &mut [u8]) -> Option<Parts<'_>> {
     let (rest, trailer) = rest.split_last_chunk_mut::<SRTCP_INDEX_LEN>()?;
     let (body, tag) = rest.split_last_chunk_mut::<TAG_LEN>()?;
     let [_, _, _, _, ssrc @ ..] = *header;
-    Some(Parts {
-        header,
-        ssrc: u32::from_be_bytes(ssrc),
-        body,
-        tag,
-        trailer,
-    })
+    Some(Parts { header, ssrc: u32::from_be_bytes(ssrc), body, tag, trailer })
 }
 
 /// What is authenticated but not encrypted: the header and the index word (RFC 7714 §9.2). They stand at

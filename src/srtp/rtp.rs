@@ -68,36 +68,25 @@ impl<P: Provider> RtpInbound<P> {
         ssrc: u32,
         seq: u16,
     ) -> Result<RtpOpened, OpenError> {
-        let (header, body) = packet
-            .split_at_mut_checked(header_len)
-            .ok_or(OpenError::Truncated)?;
-        let (payload, tag) = body
-            .split_last_chunk_mut::<TAG_LEN>()
-            .ok_or(OpenError::Truncated)?;
+        let (header, body) = packet.split_at_mut_checked(header_len).ok_or(OpenError::Truncated)?;
+        let (payload, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
         let highest = self.highest_index();
         if highest.is_some() && ssrc != self.ssrc {
             return Err(OpenError::SsrcChanged);
         }
         let index = PacketIndex::estimate(highest, seq).ok_or(OpenError::KeyExhausted)?;
-        self.window
-            .check(index.as_u64())
-            .map_err(|refused| match refused {
-                Refused::TooOld => OpenError::TooOld,
-                Refused::Seen => OpenError::Replayed,
-            })?;
+        self.window.check(index.as_u64()).map_err(|refused| match refused {
+            Refused::TooOld => OpenError::TooOld,
+            Refused::Seen => OpenError::Replayed,
+        })?;
 
         let nonce = self.salt.nonce(ssrc, index.as_u64());
-        self.key
-            .open_in_place(&nonce, header, payload, tag)
-            .map_err(|_| OpenError::AuthFailed)?;
+        self.key.open_in_place(&nonce, header, payload, tag).map_err(|_| OpenError::AuthFailed)?;
 
         // Only from here on may anything that the packet said change the state (RFC 3711 §3.3 step 8).
         self.ssrc = ssrc;
         self.window.commit(index.as_u64());
-        Ok(RtpOpened {
-            len: header.len() + payload.len(),
-            index,
-        })
+        Ok(RtpOpened { len: header.len() + payload.len(), index })
     }
 
     /// The highest index received, or `None` before the first packet. What a restart must keep.
@@ -194,12 +183,8 @@ impl<P: Provider> RtpOutbound<P> {
         ssrc: u32,
         index: PacketIndex,
     ) -> Result<(), SealError> {
-        let (header, body) = packet
-            .split_at_mut_checked(header_len)
-            .ok_or(SealError::Truncated)?;
-        let (payload, tag) = body
-            .split_last_chunk_mut::<TAG_LEN>()
-            .ok_or(SealError::Truncated)?;
+        let (header, body) = packet.split_at_mut_checked(header_len).ok_or(SealError::Truncated)?;
+        let (payload, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(SealError::Truncated)?;
         if let Some(highest) = self.highest_index() {
             if ssrc != self.ssrc {
                 return Err(SealError::SsrcChanged);
@@ -211,9 +196,7 @@ impl<P: Provider> RtpOutbound<P> {
         if index.as_u64() < self.floor {
             return Err(SealError::IndexReserved);
         }
-        self.window
-            .check(index.as_u64())
-            .map_err(|_| SealError::IndexReused)?;
+        self.window.check(index.as_u64()).map_err(|_| SealError::IndexReused)?;
 
         self.ssrc = ssrc;
         self.window.commit(index.as_u64());

@@ -76,9 +76,7 @@ impl FromStr for Suite {
         Self::ALL
             .into_iter()
             .find(|suite| suite.name() == name)
-            .ok_or_else(|| UnknownSuite {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownSuite { name: name.to_owned() })
     }
 }
 
@@ -105,13 +103,9 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_with_every_known_one_listed() {
-        for name in [
-            "",
-            "aead_aes_128_gcm",
-            "AEAD_AES_128_GCM_8",
-            "AES_CM_128_HMAC_SHA1_80",
-            " AEAD_AES_128_GCM",
-        ] {
+        for name in
+            ["", "aead_aes_128_gcm", "AEAD_AES_128_GCM_8", "AES_CM_128_HMAC_SHA1_80", " AEAD_AES_128_GCM"]
+        {
             let error = name.parse::<Suite>().expect_err("not a supported suite");
             assert_eq!(error.name, name);
             for suite in Suite::ALL {

@@ -31,8 +31,7 @@ impl Counter {
     /// Adds `n`, wrapping at 2^64. Writer only.
     #[inline(always)]
     pub fn add(&self, n: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Raises the value to `n` if it is lower: for maxima. Writer only.
@@ -215,10 +214,7 @@ impl Balance {
 
     /// Frames whose fate is counted: forwarded, dropped, punted and handed over.
     pub fn accounted(&self) -> u64 {
-        self.tx
-            .saturating_add(self.dropped)
-            .saturating_add(self.punted)
-            .saturating_add(self.handed_out)
+        self.tx.saturating_add(self.dropped).saturating_add(self.punted).saturating_add(self.handed_out)
     }
 
     /// Frames that came in and have no fate (positive), or whose fate was counted twice (negative).

@@ -55,25 +55,13 @@ fn queue_in_balance() -> QueueCounters {
 fn a_balance_is_exact_only_if_every_frame_has_one_fate() {
     let counters = queue_in_balance();
     let balance = Balance::of(&counters);
-    let expected = Balance {
-        rx: 93,
-        tx: 64,
-        dropped: 5,
-        punted: 8,
-        handed_out: 32,
-        handed_in: 16,
-    };
+    let expected = Balance { rx: 93, tx: 64, dropped: 5, punted: 8, handed_out: 32, handed_in: 16 };
     assert_eq!(balance, expected);
     assert!(balance.is_exact());
 
     type Change = fn(&QueueCounters) -> &Counter;
     let inward: [Change; 2] = [|c| &c.rx_packets, |c| &c.handed_over_in];
-    let outward: [Change; 4] = [
-        |c| &c.tx_packets,
-        |c| &c.punted,
-        |c| &c.handed_over_out,
-        |c| &c.dropped[0],
-    ];
+    let outward: [Change; 4] = [|c| &c.tx_packets, |c| &c.punted, |c| &c.handed_over_out, |c| &c.dropped[0]];
     for (terms, unaccounted) in [(inward.as_slice(), 2), (outward.as_slice(), -2)] {
         for term in terms {
             let counters = queue_in_balance();
@@ -95,39 +83,16 @@ fn frames_of_the_host_side_are_no_part_of_the_balance() {
 
 #[test]
 fn sums_of_balances_are_by_term() {
-    let one = Balance {
-        rx: 1,
-        tx: 2,
-        dropped: 3,
-        punted: 4,
-        handed_out: 5,
-        handed_in: 6,
-    };
+    let one = Balance { rx: 1, tx: 2, dropped: 3, punted: 4, handed_out: 5, handed_in: 6 };
     let sum: Balance = [one, one, one].into_iter().sum();
-    assert_eq!(
-        sum,
-        Balance {
-            rx: 3,
-            tx: 6,
-            dropped: 9,
-            punted: 12,
-            handed_out: 15,
-            handed_in: 18
-        }
-    );
+    assert_eq!(sum, Balance { rx: 3, tx: 6, dropped: 9, punted: 12, handed_out: 15, handed_in: 18 });
     assert_eq!([].into_iter().sum::<Balance>(), Balance::default());
 }
 
 #[test]
 fn two_errors_in_two_queues_do_not_hide_each_other_in_each_queue() {
-    let lost = Balance {
-        rx: 1,
-        ..Balance::default()
-    };
-    let doubled = Balance {
-        tx: 1,
-        ..Balance::default()
-    };
+    let lost = Balance { rx: 1, ..Balance::default() };
+    let doubled = Balance { tx: 1, ..Balance::default() };
     assert!((lost + doubled).is_exact(), "the sum alone would hide it");
     assert!(!lost.is_exact() && !doubled.is_exact());
 }

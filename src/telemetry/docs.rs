@@ -97,10 +97,7 @@ mod tests {
 
     #[test]
     fn docs_metrics_md_is_current() {
-        assert!(
-            METRICS == metrics_markdown(),
-            "stale: run `voxlane docs metrics > docs/metrics.md`"
-        );
+        assert!(METRICS == metrics_markdown(), "stale: run `voxlane docs metrics > docs/metrics.md`");
     }
 
     #[test]
@@ -124,10 +121,7 @@ mod tests {
     /// A stage that came twice would be two tables in the page and a reason out of order in the path.
     #[test]
     fn every_stage_is_one_table() {
-        let mut stages: Vec<&str> = DROP_REASONS
-            .lines()
-            .filter(|line| line.starts_with("## "))
-            .collect();
+        let mut stages: Vec<&str> = DROP_REASONS.lines().filter(|line| line.starts_with("## ")).collect();
         let tables = stages.len();
         stages.sort_unstable();
         stages.dedup();

@@ -74,11 +74,7 @@ impl Exporter {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, describe_families);
         let page = recorder.handle();
-        Self {
-            telemetry,
-            recorder: Arc::new(recorder),
-            page,
-        }
+        Self { telemetry, recorder: Arc::new(recorder), page }
     }
 
     /// Makes this exporter's recorder the process's, so that what libraries count through the `metrics`
@@ -100,11 +96,8 @@ impl Exporter {
     pub fn render(&self) -> String {
         let telemetry = &*self.telemetry;
         // One snapshot per queue, so that its histogram, percentiles and maximum belong together.
-        let latencies: Vec<HistogramSnapshot> = telemetry
-            .queues
-            .iter()
-            .map(|queue| queue.counters.latency.snapshot())
-            .collect();
+        let latencies: Vec<HistogramSnapshot> =
+            telemetry.queues.iter().map(|queue| queue.counters.latency.snapshot()).collect();
         metrics::with_local_recorder(&*self.recorder, || {
             telemetry.queues.iter().for_each(feed_queue);
             for (queue, latency) in telemetry.queues.iter().zip(&latencies) {
@@ -123,9 +116,7 @@ impl Exporter {
 
 impl std::fmt::Debug for Exporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exporter")
-            .field("telemetry", &self.telemetry)
-            .finish_non_exhaustive()
+        f.debug_struct("Exporter").field("telemetry", &self.telemetry).finish_non_exhaustive()
     }
 }
 
@@ -161,16 +152,8 @@ fn feed_queue(entry: &QueueEntry) {
     }
     let [port, queue, worker] = labels;
     let handed_over = families::HANDED_OVER_PACKETS;
-    set_counter(
-        &handed_over,
-        &[port, queue, worker, "out"],
-        counters.handed_over_out.value(),
-    );
-    set_counter(
-        &handed_over,
-        &[port, queue, worker, "in"],
-        counters.handed_over_in.value(),
-    );
+    set_counter(&handed_over, &[port, queue, worker, "out"], counters.handed_over_out.value());
+    set_counter(&handed_over, &[port, queue, worker, "in"], counters.handed_over_in.value());
     // Every reason from the start, also those at 0: a rate over a series that appears with its first
     // drop would miss that drop.
     for &reason in DropReason::ALL {
@@ -218,37 +201,21 @@ fn feed_port(entry: &PortEntry) {
     ] {
         set_counter(&family, &[&entry.name], value);
     }
-    set_gauge(
-        &families::LINK_UP,
-        &[&entry.name],
-        f64::from(u8::from(reading.link_up)),
-    );
+    set_gauge(&families::LINK_UP, &[&entry.name], f64::from(u8::from(reading.link_up)));
 }
 
 fn feed_pool(entry: &PoolEntry) {
     let reading = (entry.read)();
     set_gauge(&families::POOL_BUFFERS, &[&entry.name], reading.size as f64);
-    set_gauge(
-        &families::POOL_BUFFERS_IN_USE,
-        &[&entry.name],
-        reading.in_use as f64,
-    );
+    set_gauge(&families::POOL_BUFFERS_IN_USE, &[&entry.name], reading.in_use as f64);
 }
 
 fn feed_process(telemetry: &Telemetry) {
     for entry in &telemetry.host {
-        set_counter(
-            &families::HOST_PACKETS,
-            &[entry.kind, entry.outcome],
-            (entry.read)(),
-        );
+        set_counter(&families::HOST_PACKETS, &[entry.kind, entry.outcome], (entry.read)());
     }
     let build = &telemetry.build;
-    set_gauge(
-        &families::BUILD_INFO,
-        &[&build.version, &build.dpdk, &build.crypto],
-        1.0,
-    );
+    set_gauge(&families::BUILD_INFO, &[&build.version, &build.dpdk, &build.crypto], 1.0);
     set_gauge(&families::SESSIONS, &[], (telemetry.sessions)() as f64);
     set_gauge(&families::READY, &[], f64::from(u8::from((telemetry.ready)())));
     let started = telemetry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -265,12 +232,7 @@ fn set_gauge(family: &Family, values: &[&str], value: f64) {
 
 fn labels(family: &Family, values: &[&str]) -> Vec<Label> {
     debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
-    family
-        .labels
-        .iter()
-        .zip(values)
-        .map(|(&name, value)| Label::new(name, (*value).to_owned()))
-        .collect()
+    family.labels.iter().zip(values).map(|(&name, value)| Label::new(name, (*value).to_owned())).collect()
 }
 
 fn seconds(cycles: u64, tsc_hz: u64) -> f64 {
@@ -326,19 +288,13 @@ fn write_latency_histograms(page: &mut String, telemetry: &Telemetry, latencies:
         }
         let (count, sum) = (latency.count(), seconds(latency.sum(), telemetry.tsc_hz));
         let _ = writeln!(page, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-        let _ = writeln!(
-            page,
-            "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}"
-        );
+        let _ = writeln!(page, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
     }
 }
 
 /// A label value as the text format wants it: backslash, quote and line feed escaped.
 fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

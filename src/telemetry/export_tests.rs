@@ -18,10 +18,7 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .map(|line| {
             let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
-            (
-                series.to_owned(),
-                value.parse().expect("a sample's value is a number"),
-            )
+            (series.to_owned(), value.parse().expect("a sample's value is a number"))
         })
         .collect()
 }
@@ -36,19 +33,10 @@ fn promtool_accepts_the_page() {
         .spawn()
         .expect("promtool is missing: apt-get install prometheus");
     let page = page();
-    promtool
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(page.as_bytes())
-        .expect("promtool reads the page");
+    promtool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("promtool reads the page");
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success() && said.is_empty(),
-        "{}\n{page}",
-        String::from_utf8_lossy(&said)
-    );
+    assert!(output.status.success() && said.is_empty(), "{}\n{page}", String::from_utf8_lossy(&said));
 }
 
 #[test]
@@ -56,11 +44,7 @@ fn every_declared_family_is_on_the_page_with_help_type_labels_and_a_value() {
     let page = page();
     let samples = samples(&page);
     for family in families::ALL {
-        assert!(
-            page.contains(&format!("# HELP {} {}\n", family.name, family.help)),
-            "{}",
-            family.name
-        );
+        assert!(page.contains(&format!("# HELP {} {}\n", family.name, family.help)), "{}", family.name);
         assert!(
             page.contains(&format!("# TYPE {} {}\n", family.name, family.kind.label())),
             "{}",
@@ -70,15 +54,10 @@ fn every_declared_family_is_on_the_page_with_help_type_labels_and_a_value() {
             FamilyKind::Histogram => format!("{}_count", family.name),
             _ => family.name.to_owned(),
         };
-        let prefix = if family.labels.is_empty() {
-            name.clone()
-        } else {
-            format!("{name}{{{}=\"", family.labels[0])
-        };
-        let of_family: Vec<_> = samples
-            .range(prefix.clone()..)
-            .take_while(|(series, _)| series.starts_with(&prefix))
-            .collect();
+        let prefix =
+            if family.labels.is_empty() { name.clone() } else { format!("{name}{{{}=\"", family.labels[0]) };
+        let of_family: Vec<_> =
+            samples.range(prefix.clone()..).take_while(|(series, _)| series.starts_with(&prefix)).collect();
         assert!(!of_family.is_empty(), "{name} has no sample");
         for (series, value) in of_family {
             assert!(*value > 0.0, "{series} was fed and shows {value}");
@@ -93,10 +72,8 @@ fn every_declared_family_is_on_the_page_with_help_type_labels_and_a_value() {
 fn the_page_shows_no_family_that_is_not_declared() {
     let declared: BTreeSet<&str> = families::ALL.iter().map(|family| family.name).collect();
     let page = page();
-    let shown: Vec<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let shown: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert_eq!(shown.len(), families::ALL.len(), "each once");
     assert_eq!(shown.into_iter().collect::<BTreeSet<_>>(), declared);
 }
@@ -114,15 +91,9 @@ fn values_reach_the_series_that_they_belong_to() {
         (format!("voxlane_tx_bursts_total{{{queue}}}"), 15.0),
         (format!("voxlane_tx_retries_total{{{queue}}}"), 16.0),
         (format!("voxlane_originated_packets_total{{{queue}}}"), 17.0),
-        (
-            format!("voxlane_originated_dropped_packets_total{{{queue}}}"),
-            18.0,
-        ),
+        (format!("voxlane_originated_dropped_packets_total{{{queue}}}"), 18.0),
         (format!("voxlane_punted_packets_total{{{queue}}}"), 19.0),
-        (
-            format!("voxlane_handed_over_packets_total{{{queue},direction=\"out\"}}"),
-            20.0,
-        ),
+        (format!("voxlane_handed_over_packets_total{{{queue},direction=\"out\"}}"), 20.0),
         (format!("voxlane_latency_max_seconds{{{queue}}}"), 0.002345678),
         ("voxlane_worker_loops_total{worker=\"1\"}".to_owned(), 31.0),
         ("voxlane_worker_busy_loops_total{worker=\"1\"}".to_owned(), 32.0),
@@ -130,34 +101,19 @@ fn values_reach_the_series_that_they_belong_to() {
         ("voxlane_quarantined_streams_total{worker=\"0\"}".to_owned(), 34.0),
         ("voxlane_port_rx_packets_total{port=\"net0\"}".to_owned(), 1001.0),
         ("voxlane_port_tx_packets_total{port=\"net0\"}".to_owned(), 1002.0),
-        (
-            "voxlane_port_missed_packets_total{port=\"net0\"}".to_owned(),
-            1003.0,
-        ),
+        ("voxlane_port_missed_packets_total{port=\"net0\"}".to_owned(), 1003.0),
         ("voxlane_port_rx_errors_total{port=\"net0\"}".to_owned(), 1004.0),
         ("voxlane_port_tx_errors_total{port=\"net0\"}".to_owned(), 1005.0),
-        (
-            "voxlane_port_rx_no_buffer_total{port=\"net0\"}".to_owned(),
-            1006.0,
-        ),
+        ("voxlane_port_rx_no_buffer_total{port=\"net0\"}".to_owned(), 1006.0),
         ("voxlane_link_up{port=\"net0\"}".to_owned(), 1.0),
         ("voxlane_pool_buffers{pool=\"rx\"}".to_owned(), 8192.0),
         ("voxlane_pool_buffers_in_use{pool=\"rx\"}".to_owned(), 513.0),
-        (
-            "voxlane_host_packets_total{kind=\"arp\",outcome=\"answered\"}".to_owned(),
-            2001.0,
-        ),
-        (
-            "voxlane_host_packets_total{kind=\"icmp\",outcome=\"limited\"}".to_owned(),
-            2002.0,
-        ),
+        ("voxlane_host_packets_total{kind=\"arp\",outcome=\"answered\"}".to_owned(), 2001.0),
+        ("voxlane_host_packets_total{kind=\"icmp\",outcome=\"limited\"}".to_owned(), 2002.0),
         ("voxlane_sessions".to_owned(), 10_000.0),
         ("voxlane_ready".to_owned(), 1.0),
         ("process_start_time_seconds".to_owned(), 1_700_000_000.5),
-        (
-            "voxlane_build_info{version=\"1.2.3\",dpdk=\"DPDK 22.11.7\",crypto=\"aes-gcm\"}".to_owned(),
-            1.0,
-        ),
+        ("voxlane_build_info{version=\"1.2.3\",dpdk=\"DPDK 22.11.7\",crypto=\"aes-gcm\"}".to_owned(), 1.0),
     ] {
         assert_eq!(samples.get(&series), Some(&value), "{series}");
     }
@@ -175,14 +131,9 @@ fn every_drop_reason_is_a_series_from_the_start() {
         assert_eq!(samples.get(&series), Some(&(100.0 + n as f64)), "{series}");
     }
     let mut telemetry = fed(&Arc::default());
-    telemetry
-        .queues
-        .iter_mut()
-        .for_each(|queue| queue.counters = Arc::default());
+    telemetry.queues.iter_mut().for_each(|queue| queue.counters = Arc::default());
     let page = Exporter::new(Arc::new(telemetry)).render();
-    let dropped = page
-        .lines()
-        .filter(|line| line.starts_with("voxlane_dropped_packets_total{"));
+    let dropped = page.lines().filter(|line| line.starts_with("voxlane_dropped_packets_total{"));
     assert_eq!(dropped.count(), 3 * DropReason::COUNT, "also at zero");
 }
 
@@ -210,23 +161,14 @@ fn a_latency_histogram_is_cumulative_and_its_count_is_the_last_bucket() {
     ] {
         assert_eq!(bucket(le), count, "le {le}");
     }
-    assert_eq!(
-        samples[&format!("voxlane_latency_seconds_count{{{labels}}}")],
-        1000.0
-    );
+    assert_eq!(samples[&format!("voxlane_latency_seconds_count{{{labels}}}")], 1000.0);
     let sum = (600.0 * 1_500.0 + 399.0 * 20_000.0 + 2_345_678.0) / TSC_HZ as f64;
     assert!((samples[&format!("voxlane_latency_seconds_sum{{{labels}}}")] - sum).abs() < 1e-12);
 
     let counts: Vec<u64> = page
         .lines()
         .filter(|line| line.starts_with(&format!("voxlane_latency_seconds_bucket{{{labels}")))
-        .map(|line| {
-            line.rsplit(' ')
-                .next()
-                .expect("a value")
-                .parse()
-                .expect("a count")
-        })
+        .map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a count"))
         .collect();
     assert_eq!(counts.len(), LATENCY_BOUNDS_NS.len() + 1);
     assert!(counts.is_sorted(), "{counts:?}");
@@ -240,10 +182,7 @@ fn percentiles_are_in_seconds_and_within_the_error() {
             "voxlane_latency_percentile_seconds{{port=\"net0\",queue=\"0\",worker=\"0\",percentile=\"{percentile}\"}}"
         );
         let found = samples[&series];
-        assert!(
-            (truth..=truth * (1.0 + 1.0 / 32.0)).contains(&found),
-            "{series} {found}"
-        );
+        assert!((truth..=truth * (1.0 + 1.0 / 32.0)).contains(&found), "{series} {found}");
     }
 }
 
@@ -251,10 +190,7 @@ fn percentiles_are_in_seconds_and_within_the_error() {
 fn a_queue_that_forwarded_nothing_shows_no_latency_and_counts_of_zero() {
     let mut telemetry = fed(&Arc::default());
     telemetry.queues.truncate(1);
-    telemetry
-        .queues
-        .iter_mut()
-        .for_each(|queue| queue.counters = Arc::default());
+    telemetry.queues.iter_mut().for_each(|queue| queue.counters = Arc::default());
     let page = Exporter::new(Arc::new(telemetry)).render();
     assert!(!page.contains("voxlane_latency_percentile_seconds{"));
     assert!(!page.contains("voxlane_latency_max_seconds{"));
@@ -276,10 +212,7 @@ fn a_second_scrape_shows_what_changed_in_the_same_order() {
         .filter(|(now, before)| now != before)
         .map(|(now, _)| now.to_owned())
         .collect();
-    assert_eq!(
-        changed,
-        ["voxlane_tx_packets_total{port=\"net0\",queue=\"0\",worker=\"0\"} 1005"]
-    );
+    assert_eq!(changed, ["voxlane_tx_packets_total{port=\"net0\",queue=\"0\",worker=\"0\"} 1005"]);
 }
 
 #[test]
@@ -293,10 +226,7 @@ fn a_name_with_quotes_and_backslashes_is_escaped_everywhere() {
 #[test]
 fn bounds_rise_from_one_microsecond_to_one_second() {
     assert!(LATENCY_BOUNDS_NS.is_sorted_by(|a, b| a < b));
-    assert_eq!(
-        (LATENCY_BOUNDS_NS.first(), LATENCY_BOUNDS_NS.last()),
-        (Some(&1_000), Some(&1_000_000_000))
-    );
+    assert_eq!((LATENCY_BOUNDS_NS.first(), LATENCY_BOUNDS_NS.last()), (Some(&1_000), Some(&1_000_000_000)));
 }
 
 /// The only test that installs a recorder for the process; the second must be refused, whichever of the
@@ -308,10 +238,5 @@ fn what_libraries_count_is_on_the_page_once_installed() {
     counter!("another_library_total").increment(3);
     assert!(exporter.render().contains("another_library_total 3\n"));
     let refused = Exporter::new(Arc::new(fed(&Arc::default()))).install();
-    assert!(
-        refused
-            .expect_err("one is installed")
-            .to_string()
-            .contains("installed already")
-    );
+    assert!(refused.expect_err("one is installed").to_string().contains("installed already"));
 }

@@ -138,14 +138,7 @@ mod tests {
             let is_counter = family.kind == FamilyKind::Counter;
             assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
             assert!(family.help.ends_with('.'), "{}: {}", family.name, family.help);
-            assert!(
-                !family
-                    .labels
-                    .iter()
-                    .any(|label| ["le", "quantile"].contains(label)),
-                "{}",
-                family.name
-            );
+            assert!(!family.labels.iter().any(|label| ["le", "quantile"].contains(label)), "{}", family.name);
         }
     }
 }

@@ -89,10 +89,7 @@ struct Slot {
 impl FlightRecorder {
     /// An empty recorder; its 8 KiB are all the memory that it will ever use.
     pub const fn new() -> Self {
-        Self {
-            slots: [const { Slot::empty() }; EVENTS],
-            written: AtomicU64::new(0),
-        }
+        Self { slots: [const { Slot::empty() }; EVENTS], written: AtomicU64::new(0) }
     }
 
     /// Notes an event at `tsc` (cycles), overwriting the oldest. Writer only.
@@ -130,10 +127,7 @@ impl FlightRecorder {
     ///
     /// `tsc_hz` is the TSC's frequency in cycles per second.
     pub fn dump(&self, tsc_hz: u64) -> FlightDump<'_> {
-        FlightDump {
-            recorder: self,
-            tsc_hz,
-        }
+        FlightDump { recorder: self, tsc_hz }
     }
 }
 
@@ -145,12 +139,7 @@ impl Default for FlightRecorder {
 
 impl Slot {
     const fn empty() -> Self {
-        Self {
-            stamp: AtomicU64::new(0),
-            tsc: AtomicU64::new(0),
-            a: AtomicU64::new(0),
-            b: AtomicU64::new(0),
-        }
+        Self { stamp: AtomicU64::new(0), tsc: AtomicU64::new(0), a: AtomicU64::new(0), b: AtomicU64::new(0) }
     }
 
     /// The published event with this `sequence`, unless a later one has begun to overwrite it.
@@ -162,13 +151,7 @@ impl Slot {
         fence(Ordering::Acquire);
         let stamp = self.stamp.load(Ordering::Relaxed);
         let kind = *EventKind::ALL.get((stamp & 0xFF) as usize)?;
-        (stamp == stamp_of(sequence, kind)).then_some(Event {
-            sequence,
-            tsc,
-            kind,
-            a,
-            b,
-        })
+        (stamp == stamp_of(sequence, kind)).then_some(Event { sequence, tsc, kind, a, b })
     }
 }
 
@@ -218,20 +201,12 @@ mod tests {
             recorder.record(1000 + n, EventKind::BurstReceived, n, 2 * n);
         }
         assert_eq!(recorder.written(), EVENTS as u64 + 10);
-        assert!(
-            recorder.events().size_hint().1 <= Some(EVENTS),
-            "a dump visits each slot once"
-        );
+        assert!(recorder.events().size_hint().1 <= Some(EVENTS), "a dump visits each slot once");
         let events: Vec<Event> = recorder.events().collect();
         assert_eq!(events.len(), EVENTS);
         for (event, n) in events.iter().zip(10..) {
-            let expected = Event {
-                sequence: n,
-                tsc: 1000 + n,
-                kind: EventKind::BurstReceived,
-                a: n,
-                b: 2 * n,
-            };
+            let expected =
+                Event { sequence: n, tsc: 1000 + n, kind: EventKind::BurstReceived, a: n, b: 2 * n };
             assert_eq!(*event, expected);
         }
     }
@@ -253,10 +228,7 @@ mod tests {
         recorder.record(2, EventKind::BurstSent, 3, 4);
         let next = stamp_of(EVENTS as u64, EventKind::BurstSent);
         recorder.slots[0].stamp.store(next, Ordering::Relaxed);
-        assert_eq!(
-            recorder.events().map(|event| event.sequence).collect::<Vec<_>>(),
-            [1]
-        );
+        assert_eq!(recorder.events().map(|event| event.sequence).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

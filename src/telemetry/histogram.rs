@@ -41,11 +41,7 @@ pub struct Histogram {
 impl Histogram {
     /// An empty histogram. The only memory it will ever use is its own 8 KiB.
     pub const fn new() -> Self {
-        Self {
-            buckets: [const { Counter::new() }; BUCKETS],
-            sum: Counter::new(),
-            max: Counter::new(),
-        }
+        Self { buckets: [const { Counter::new() }; BUCKETS], sum: Counter::new(), max: Counter::new() }
     }
 
     /// Counts one value. Writer only.
@@ -82,11 +78,7 @@ impl Histogram {
         for (copy, bucket) in counts.iter_mut().zip(&self.buckets) {
             *copy = bucket.value();
         }
-        HistogramSnapshot {
-            counts,
-            sum: self.sum.value(),
-            max: self.max.value(),
-        }
+        HistogramSnapshot { counts, sum: self.sum.value(), max: self.max.value() }
     }
 }
 
@@ -107,11 +99,7 @@ pub struct HistogramSnapshot {
 impl HistogramSnapshot {
     /// A snapshot without values: the neutral element of [`HistogramSnapshot::merge`].
     pub fn empty() -> Self {
-        Self {
-            counts: zeroed_counts(),
-            sum: 0,
-            max: 0,
-        }
+        Self { counts: zeroed_counts(), sum: 0, max: 0 }
     }
 
     /// How many values were recorded.
@@ -150,9 +138,7 @@ impl HistogramSnapshot {
         // In integers, because 99.9 % of 1,000 comes out a hair above 999 in floating point and would be the
         // 1,000th value. A NaN becomes 0 by the cast and so the smallest value.
         let millionths = (percent.clamp(0.0, 100.0) * 10_000.0).round() as u128;
-        let rank = (millionths * u128::from(count))
-            .div_ceil(1_000_000)
-            .clamp(1, u128::from(count)) as u64;
+        let rank = (millionths * u128::from(count)).div_ceil(1_000_000).clamp(1, u128::from(count)) as u64;
         let mut seen = 0;
         for (bucket, &n) in self.counts.iter().enumerate() {
             seen += n;
@@ -169,11 +155,7 @@ impl HistogramSnapshot {
     /// it is labelled with. It never decreases as `bound` grows.
     pub fn count_at_most(&self, bound: u64) -> u64 {
         // A bound that ends its bucket includes it; any other bound includes only the buckets before.
-        let full = if bound == u64::MAX {
-            BUCKETS
-        } else {
-            bucket_of(bound + 1)
-        };
+        let full = if bound == u64::MAX { BUCKETS } else { bucket_of(bound + 1) };
         self.counts.iter().take(full).sum()
     }
 
@@ -195,21 +177,14 @@ impl HistogramSnapshot {
         let mut highest = None;
         for (bucket, count) in counts.iter_mut().enumerate() {
             let (now, before) = (self.counts.get(bucket), earlier.counts.get(bucket));
-            *count = now
-                .copied()
-                .unwrap_or(0)
-                .saturating_sub(before.copied().unwrap_or(0));
+            *count = now.copied().unwrap_or(0).saturating_sub(before.copied().unwrap_or(0));
             if *count > 0 {
                 highest = Some(bucket);
             }
         }
         // A new record lies in the highest bucket that grew, so the minimum below is that record.
         let max = highest.map_or(0, |bucket| highest_value(bucket).min(self.max));
-        HistogramSnapshot {
-            counts,
-            sum: self.sum.wrapping_sub(earlier.sum),
-            max,
-        }
+        HistogramSnapshot { counts, sum: self.sum.wrapping_sub(earlier.sum), max }
     }
 }
 

@@ -93,10 +93,7 @@ fn percentiles_agree_with_the_sorted_list_within_the_error() {
             let found = snapshot.percentile(percent).expect("not empty");
             let truth = exact.percentile(hundredths);
             let limit = truth + truth / SUB_BUCKETS as u64;
-            assert!(
-                (truth..=limit).contains(&found),
-                "round {round}, p{percent}: {found}, truth {truth}"
-            );
+            assert!((truth..=limit).contains(&found), "round {round}, p{percent}: {found}, truth {truth}");
         }
     }
 }
@@ -138,10 +135,7 @@ fn a_bound_counts_what_is_surely_below_it() {
         before = found;
         if bound < RANGE_END {
             let lowest = exact.count_at_most(bound - bound / SUB_BUCKETS as u64 - u64::from(bound >= 64));
-            assert!(
-                (lowest..=exact.count_at_most(bound)).contains(&found),
-                "bound {bound}: {found}"
-            );
+            assert!((lowest..=exact.count_at_most(bound)).contains(&found), "bound {bound}: {found}");
         }
     }
     assert_eq!(snapshot.count_at_most(u64::MAX), 600);
@@ -169,11 +163,7 @@ fn values_above_the_range_are_counted_and_the_maximum_stays_exact() {
     assert_eq!(snapshot.max(), RANGE_END + 12_345);
     assert_eq!(snapshot.percentile(100.0), Some(RANGE_END + 12_345));
     assert_eq!(snapshot.sum(), 900 + RANGE_END + 12_345);
-    assert_eq!(
-        snapshot.count_at_most(RANGE_END + 20_000),
-        9,
-        "not surely below any bound"
-    );
+    assert_eq!(snapshot.count_at_most(RANGE_END + 20_000), 9, "not surely below any bound");
     histogram.record(u64::MAX);
     assert_eq!(histogram.snapshot().percentile(100.0), Some(u64::MAX));
 }
@@ -236,11 +226,7 @@ fn a_delta_holds_what_came_in_between() {
     // 2,000 set no new record, so its bucket's end stands for it: 1,984..=2,015.
     assert_eq!(delta.max(), 2_015);
     whole.record(5_000_001);
-    assert_eq!(
-        whole.snapshot().delta(&earlier).max(),
-        5_000_001,
-        "a new record is exact"
-    );
+    assert_eq!(whole.snapshot().delta(&earlier).max(), 5_000_001, "a new record is exact");
     assert_eq!(earlier.delta(&earlier), HistogramSnapshot::empty());
 }
 
@@ -259,12 +245,7 @@ fn a_reader_never_sees_counts_go_back_and_ends_with_all_of_them() {
         let mut earlier = histogram.snapshot();
         while !done.load(Ordering::Acquire) {
             let now = histogram.snapshot();
-            assert!(
-                now.counts
-                    .iter()
-                    .zip(earlier.counts.iter())
-                    .all(|(now, before)| now >= before)
-            );
+            assert!(now.counts.iter().zip(earlier.counts.iter()).all(|(now, before)| now >= before));
             assert!(now.max >= earlier.max && now.sum >= earlier.sum);
             assert!(now.percentile(99.0) <= Some(now.max));
             earlier = now;

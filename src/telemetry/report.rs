@@ -113,22 +113,14 @@ impl FinalReport {
         }
         let mut report = Self {
             version: telemetry.build.version.clone(),
-            duration_seconds: telemetry
-                .started
-                .elapsed()
-                .unwrap_or(Duration::ZERO)
-                .as_secs_f64(),
+            duration_seconds: telemetry.started.elapsed().unwrap_or(Duration::ZERO).as_secs_f64(),
             clean: false,
             total: queues.iter().map(|queue| queue.balance).sum(),
             queues,
             dropped,
             latency: LatencyReport::of(&latency, tsc_hz),
             pools: telemetry.pools.iter().map(PoolReport::of).collect(),
-            worker_panics: telemetry
-                .workers
-                .iter()
-                .map(|worker| worker.counters.panics.value())
-                .sum(),
+            worker_panics: telemetry.workers.iter().map(|worker| worker.counters.panics.value()).sum(),
         };
         report.clean = report.is_clean();
         report
@@ -157,10 +149,7 @@ impl FinalReport {
     ///
     /// [`ReportError`] names the file and what the kernel said.
     pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        fs::write(path, self.to_json()).map_err(|source| ReportError {
-            path: path.to_owned(),
-            source,
-        })
+        fs::write(path, self.to_json()).map_err(|source| ReportError { path: path.to_owned(), source })
     }
 }
 
@@ -204,11 +193,7 @@ impl LatencyReport {
 impl PoolReport {
     fn of(entry: &PoolEntry) -> Self {
         let reading = (entry.read)();
-        Self {
-            name: entry.name.clone(),
-            size: reading.size,
-            in_use: reading.in_use,
-        }
+        Self { name: entry.name.clone(), size: reading.size, in_use: reading.in_use }
     }
 
     /// Whether every buffer is back.
@@ -235,13 +220,7 @@ impl fmt::Display for LatencyReport {
 impl fmt::Display for FinalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "voxlane {}: {:.1} s", self.version, self.duration_seconds)?;
-        let name_width = self
-            .queues
-            .iter()
-            .map(|queue| queue.port.len())
-            .max()
-            .unwrap_or(0)
-            .max(4);
+        let name_width = self.queues.iter().map(|queue| queue.port.len()).max().unwrap_or(0).max(4);
         writeln!(
             f,
             "{:name_width$} {:>5} {:>6} {:>14} {:>14} {:>12} {:>10} {:>12} {:>12}  balance",
@@ -265,12 +244,7 @@ impl fmt::Display for FinalReport {
             )
         };
         for queue in &self.queues {
-            row(
-                &queue.port,
-                &queue.queue.to_string(),
-                &queue.worker.to_string(),
-                &queue.balance,
-            )?;
+            row(&queue.port, &queue.queue.to_string(), &queue.worker.to_string(), &queue.balance)?;
         }
         row("all", "", "", &self.total)?;
         for (reason, frames) in &self.dropped {
@@ -293,11 +267,7 @@ impl fmt::Display for FinalReport {
             )?;
         }
         if self.worker_panics > 0 {
-            writeln!(
-                f,
-                "workers PANICKED {} times: a bug, please report it",
-                self.worker_panics
-            )?;
+            writeln!(f, "workers PANICKED {} times: a bug, please report it", self.worker_panics)?;
         }
         Ok(())
     }

@@ -10,14 +10,8 @@ use super::*;
 /// A drained gateway after a good run: balances exact, pools full, no panic.
 fn drained() -> Telemetry {
     let mut telemetry = fed(&Arc::default());
-    telemetry
-        .workers
-        .iter_mut()
-        .for_each(|worker| worker.counters = Arc::new(WorkerCounters::new()));
-    telemetry.pools = vec![PoolEntry {
-        name: "rx".to_owned(),
-        read: pool(0),
-    }];
+    telemetry.workers.iter_mut().for_each(|worker| worker.counters = Arc::new(WorkerCounters::new()));
+    telemetry.pools = vec![PoolEntry { name: "rx".to_owned(), read: pool(0) }];
     telemetry
 }
 
@@ -32,23 +26,12 @@ fn a_drained_gateway_is_clean_and_says_so() {
     assert_eq!(report.total.tx, 3_000);
     assert_eq!(report.total.handed_in, 60);
     assert_eq!(report.dropped.len(), DropReason::COUNT);
-    assert_eq!(
-        report.dropped["srtp_auth_failed"],
-        3 * (100 + DropReason::SrtpAuthFailed.index() as u64)
-    );
+    assert_eq!(report.dropped["srtp_auth_failed"], 3 * (100 + DropReason::SrtpAuthFailed.index() as u64));
     let text = report.to_string();
     assert!(text.contains("pool rx: full again, 8192 buffers\n"), "{text}");
-    assert_eq!(
-        text.matches("  exact\n").count(),
-        4,
-        "three queues and the sum: {text}"
-    );
+    assert_eq!(text.matches("  exact\n").count(), 4, "three queues and the sum: {text}");
     assert!(
-        !text
-            .chars()
-            .collect::<Vec<_>>()
-            .windows(4)
-            .any(|w| w.iter().all(char::is_ascii_uppercase)),
+        !text.chars().collect::<Vec<_>>().windows(4).any(|w| w.iter().all(char::is_ascii_uppercase)),
         "{text}"
     );
 }
@@ -66,14 +49,8 @@ fn each_thing_that_is_wrong_makes_the_report_unclean_and_is_named() {
             },
             "handed over: 62 out, 60 in: frames LEFT IN A RING\n",
         ),
-        (
-            |t| t.pools[0].read = pool(3),
-            "pool rx: 3 of 8192 buffers MISSING\n",
-        ),
-        (
-            |t| t.workers[1].counters.panics.add(1),
-            "workers PANICKED 1 times",
-        ),
+        (|t| t.pools[0].read = pool(3), "pool rx: 3 of 8192 buffers MISSING\n"),
+        (|t| t.workers[1].counters.panics.add(1), "workers PANICKED 1 times"),
     ];
     for (fault, named) in faults {
         let mut telemetry = drained();
@@ -110,36 +87,20 @@ fn json_holds_what_the_table_holds() {
     assert_eq!(json["dropped"]["frame_segmented"], 300);
     assert_eq!(json["latency"]["max_ns"], 2_345_678);
     assert_eq!(json["pools"][0]["in_use"], 0);
-    assert!(
-        json["duration_seconds"]
-            .as_f64()
-            .is_some_and(|seconds| seconds > 0.0)
-    );
+    assert!(json["duration_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
 }
 
 #[test]
 fn latency_is_in_nanoseconds_and_absent_when_nothing_was_forwarded() {
     let counters = QueueCounters::new();
-    assert_eq!(
-        LatencyReport::of(&counters.latency.snapshot(), 2_000_000_000),
-        None
-    );
+    assert_eq!(LatencyReport::of(&counters.latency.snapshot(), 2_000_000_000), None);
     counters.latency.record_n(60, 99);
     counters.latency.record(4_000);
     let latency = LatencyReport::of(&counters.latency.snapshot(), 2_000_000_000).expect("not empty");
-    let expected = LatencyReport {
-        p50_ns: 30,
-        p90_ns: 30,
-        p99_ns: 30,
-        p99_9_ns: 2_000,
-        max_ns: 2_000,
-    };
+    let expected = LatencyReport { p50_ns: 30, p90_ns: 30, p99_ns: 30, p99_9_ns: 2_000, max_ns: 2_000 };
     assert_eq!(latency, expected);
     let text = latency.to_string();
-    assert_eq!(
-        text,
-        "p50 0.0 us, p90 0.0 us, p99 0.0 us, p99.9 2.0 us, max 2.0 us"
-    );
+    assert_eq!(text, "p50 0.0 us, p90 0.0 us, p99 0.0 us, p99.9 2.0 us, max 2.0 us");
     let mut telemetry = drained();
     telemetry.queues.clear();
     let report = FinalReport::collect(&telemetry);
@@ -151,14 +112,10 @@ fn latency_is_in_nanoseconds_and_absent_when_nothing_was_forwarded() {
 fn a_file_is_written_and_an_unwritable_one_is_named() {
     let report = FinalReport::collect(&drained());
     let file = std::env::temp_dir().join(format!("voxlane-report-{}.json", std::process::id()));
-    report
-        .write_json(&file)
-        .expect("the temporary directory is writable");
+    report.write_json(&file).expect("the temporary directory is writable");
     let written = std::fs::read_to_string(&file).expect("just written");
     std::fs::remove_file(&file).expect("just written");
     assert_eq!(written, report.to_json());
-    let error = report
-        .write_json(Path::new("/nonexistent/report.json"))
-        .expect_err("no such directory");
+    let error = report.write_json(Path::new("/nonexistent/report.json")).expect_err("no such directory");
     assert!(error.to_string().contains("/nonexistent/report.json"), "{error}");
 }

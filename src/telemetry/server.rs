@@ -131,11 +131,7 @@ impl MetricsServer {
                 runtime.block_on(serve(listener, exporter, stopped, close_grace));
             })
             .map_err(ServerError::Thread)?;
-        Ok(Self {
-            local_addr,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { local_addr, stop, thread: Some(thread) })
     }
 
     /// The address that is listened on, with the real port.
@@ -260,19 +256,13 @@ fn answer(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Byt
     // For HEAD hyper sends the head of the same answer without its body.
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        refused
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
     match path {
         "/metrics" => response(StatusCode::OK, PROMETHEUS_TEXT, exporter.render()),
         "/ready" if (exporter.telemetry().ready)() => response(StatusCode::OK, TEXT, "ready\n"),
-        "/ready" => response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            "not ready: starting or draining\n",
-        ),
+        "/ready" => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready: starting or draining\n"),
         "/health" => response(StatusCode::OK, TEXT, "ok\n"),
         _ => response(StatusCode::OK, HTML, INDEX),
     }

@@ -18,20 +18,14 @@ fn start(ready: &Arc<AtomicBool>) -> MetricsServer {
 
 fn connect(server: &MetricsServer) -> TcpStream {
     let stream = TcpStream::connect(server.local_addr()).expect("the server listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a time-out can be set");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out can be set");
     stream
 }
 
 /// Sends one request and reads to the end of the connection: head and body.
 fn exchange(server: &MetricsServer, method: &str, path: &str) -> (String, String) {
     let mut stream = connect(server);
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .expect("sent");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -66,10 +60,7 @@ fn pages_have_their_status_type_and_content() {
     let server = start(&Arc::new(AtomicBool::new(true)));
     let (head, body) = exchange(&server, "GET", "/metrics");
     assert_eq!(status(&head), "200");
-    assert!(
-        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
-        "{head}"
-    );
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert!(head.contains("cache-control: no-store"), "{head}");
     assert!(body.contains("voxlane_sessions 10000\n"), "{body}");
     let (head, body) = exchange(&server, "GET", "/metrics?name=x");
@@ -89,18 +80,10 @@ fn ready_follows_the_gateway() {
     let ready = Arc::new(AtomicBool::new(false));
     let server = start(&ready);
     assert_eq!(status(&exchange(&server, "GET", "/ready").0), "503");
-    assert!(
-        exchange(&server, "GET", "/metrics")
-            .1
-            .contains("voxlane_ready 0\n")
-    );
+    assert!(exchange(&server, "GET", "/metrics").1.contains("voxlane_ready 0\n"));
     ready.store(true, Ordering::Relaxed);
     assert_eq!(status(&exchange(&server, "GET", "/ready").0), "200");
-    assert!(
-        exchange(&server, "GET", "/metrics")
-            .1
-            .contains("voxlane_ready 1\n")
-    );
+    assert!(exchange(&server, "GET", "/metrics").1.contains("voxlane_ready 1\n"));
     ready.store(false, Ordering::Relaxed);
     assert_eq!(status(&exchange(&server, "GET", "/ready").0), "503");
 }
@@ -110,10 +93,7 @@ fn head_has_no_body_and_other_methods_and_paths_are_refused() {
     let server = start(&Arc::default());
     let (head, body) = exchange(&server, "HEAD", "/metrics");
     assert_eq!((status(&head), body.as_str()), ("200", ""));
-    assert!(
-        head.contains("content-length: ") && !head.contains("content-length: 0"),
-        "{head}"
-    );
+    assert!(head.contains("content-length: ") && !head.contains("content-length: 0"), "{head}");
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let (head, _) = exchange(&server, method, "/metrics");
         assert_eq!(status(&head), "405", "{method}");
@@ -128,20 +108,13 @@ fn head_has_no_body_and_other_methods_and_paths_are_refused() {
 fn rubbish_and_an_endless_head_end_only_their_own_connection() {
     let server = start(&Arc::default());
     let mut stream = connect(&server);
-    stream
-        .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
-        .expect("sent");
+    stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").expect("sent");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    assert!(
-        answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
-        "{answer:?}"
-    );
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
 
     let mut stream = connect(&server);
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ")
-        .expect("sent");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ").expect("sent");
     // The server closes after 8 KiB, so that a later write or read fails; which one is the kernel's choice.
     let refused = (0..1024).any(|_| stream.write_all(&[b'a'; 1024]).is_err());
     let mut answer = Vec::new();
@@ -155,23 +128,13 @@ fn rubbish_and_an_endless_head_end_only_their_own_connection() {
 fn connections_beyond_the_limit_wait_and_are_served_when_one_closes() {
     let server = start(&Arc::default());
     let mut open: Vec<TcpStream> = (0..MAX_CONNECTIONS).map(|_| connect(&server)).collect();
-    open.iter_mut()
-        .for_each(|stream| get_keep_alive(stream, "/health"));
+    open.iter_mut().for_each(|stream| get_keep_alive(stream, "/health"));
     let mut waiting = connect(&server);
-    waiting
-        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .expect("sent");
-    waiting
-        .set_read_timeout(Some(Duration::from_millis(50)))
-        .expect("a time-out can be set");
-    assert!(
-        waiting.read(&mut [0; 1]).is_err(),
-        "no answer while all connections are taken"
-    );
+    waiting.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    waiting.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out can be set");
+    assert!(waiting.read(&mut [0; 1]).is_err(), "no answer while all connections are taken");
     drop(open.pop());
-    waiting
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a time-out can be set");
+    waiting.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out can be set");
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).expect("answered");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -192,9 +155,7 @@ const HUGE_BYTES: usize = 16 << 20;
 /// Asks for the page and reads only its first byte: the answer is under way, and stuck.
 fn begin_huge_answer(server: &MetricsServer) -> TcpStream {
     let mut stream = connect(server);
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .expect("sent");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     stream.read_exact(&mut [0; 1]).expect("the answer begins");
     stream
 }
@@ -231,11 +192,7 @@ fn stop_refuses_new_clients_and_lets_an_answer_under_way_finish() {
     }
     let mut rest = Vec::new();
     stuck.read_to_end(&mut rest).expect("not cut off");
-    assert!(
-        rest.len() > HUGE_BYTES && rest.ends_with(b"\n"),
-        "{} bytes",
-        rest.len()
-    );
+    assert!(rest.len() > HUGE_BYTES && rest.ends_with(b"\n"), "{} bytes", rest.len());
     server.stop();
 }
 
@@ -250,11 +207,7 @@ fn waiting_and_pipelined_requests_do_not_hold_up_a_stop() {
     telemetry.sessions = Box::new(move || {
         if counted.fetch_add(1, Ordering::Relaxed) == 0 {
             entered.send(()).expect("the test waits");
-            released
-                .lock()
-                .expect("not poisoned")
-                .recv()
-                .expect("the test releases");
+            released.lock().expect("not poisoned").recv().expect("the test releases");
         }
         1
     });
@@ -265,20 +218,14 @@ fn waiting_and_pipelined_requests_do_not_hold_up_a_stop() {
     let mut others: Vec<TcpStream> = (0..8).map(|_| connect(&server)).collect();
     let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     greedy.write_all(requests.as_bytes()).expect("sent");
-    has_entered
-        .recv_timeout(Duration::from_secs(20))
-        .expect("the first page is being made");
+    has_entered.recv_timeout(Duration::from_secs(20)).expect("the first page is being made");
     for other in &mut others {
         other.write_all(requests.as_bytes()).expect("sent");
     }
     server.stop.send_replace(true);
     release.send(()).expect("the page waits");
     server.stop();
-    assert_eq!(
-        pages.load(Ordering::Relaxed),
-        1,
-        "only the page that was being made"
-    );
+    assert_eq!(pages.load(Ordering::Relaxed), 1, "only the page that was being made");
 }
 
 #[test]
@@ -307,9 +254,7 @@ fn on_start_runs_on_the_metrics_thread() {
         sender.send(name).expect("the test waits");
     })
     .expect("the server starts");
-    let name = receiver
-        .recv_timeout(Duration::from_secs(20))
-        .expect("on_start ran");
+    let name = receiver.recv_timeout(Duration::from_secs(20)).expect("on_start ran");
     assert_eq!(name.as_deref(), Some("metrics"));
     drop(server);
 }
@@ -319,15 +264,10 @@ fn a_taken_a_foreign_and_a_bad_address_say_what_to_do() {
     let first = start(&Arc::default());
     let error = |listen: SocketAddr| {
         let exporter = Arc::new(Exporter::new(Arc::new(fed(&Arc::default()))));
-        MetricsServer::start(listen, exporter, || {})
-            .expect_err("cannot be listened on")
-            .to_string()
+        MetricsServer::start(listen, exporter, || {}).expect_err("cannot be listened on").to_string()
     };
     let taken = error(first.local_addr());
-    assert!(
-        taken.starts_with(&format!("cannot serve metrics on {}: ", first.local_addr())),
-        "{taken}"
-    );
+    assert!(taken.starts_with(&format!("cannot serve metrics on {}: ", first.local_addr())), "{taken}");
     assert!(taken.contains("another process listens there"), "{taken}");
     // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
     let foreign = error("192.0.2.1:9".parse().expect("an address"));

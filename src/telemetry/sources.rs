@@ -131,14 +131,8 @@ impl fmt::Debug for Telemetry {
             .field("tsc_hz", &self.tsc_hz)
             .field("queues", &self.queues.len())
             .field("workers", &self.workers.len())
-            .field(
-                "pools",
-                &self.pools.iter().map(|pool| &pool.name).collect::<Vec<_>>(),
-            )
-            .field(
-                "ports",
-                &self.ports.iter().map(|port| &port.name).collect::<Vec<_>>(),
-            )
+            .field("pools", &self.pools.iter().map(|pool| &pool.name).collect::<Vec<_>>())
+            .field("ports", &self.ports.iter().map(|port| &port.name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

@@ -26,10 +26,7 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
         workers: vec![worker(0), worker(1)],
         pools: vec![PoolEntry {
             name: "rx".to_owned(),
-            read: Box::new(|| PoolUse {
-                size: 8192,
-                in_use: 513,
-            }),
+            read: Box::new(|| PoolUse { size: 8192, in_use: 513 }),
         }],
         ports: vec![PortEntry {
             name: "net0".to_owned(),
@@ -44,16 +41,8 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
             }),
         }],
         host: vec![
-            HostEntry {
-                kind: "arp",
-                outcome: "answered",
-                read: Box::new(|| 2001),
-            },
-            HostEntry {
-                kind: "icmp",
-                outcome: "limited",
-                read: Box::new(|| 2002),
-            },
+            HostEntry { kind: "arp", outcome: "answered", read: Box::new(|| 2001) },
+            HostEntry { kind: "icmp", outcome: "limited", read: Box::new(|| 2002) },
         ],
         sessions: Box::new(|| 10_000),
         ready: Box::new(move || ready.load(Ordering::Relaxed)),
@@ -81,12 +70,7 @@ fn queue(port: &str, queue: u16, worker: u16) -> QueueEntry {
     counters.latency.record_n(1_500, 600);
     counters.latency.record_n(20_000, 399);
     counters.latency.record(2_345_678);
-    QueueEntry {
-        port: port.to_owned(),
-        queue,
-        worker,
-        counters: Arc::new(counters),
-    }
+    QueueEntry { port: port.to_owned(), queue, worker, counters: Arc::new(counters) }
 }
 
 fn worker(worker: u16) -> WorkerEntry {
@@ -95,8 +79,5 @@ fn worker(worker: u16) -> WorkerEntry {
     counters.busy_loops.add(32);
     counters.panics.add(33);
     counters.quarantined_streams.add(34);
-    WorkerEntry {
-        worker,
-        counters: Arc::new(counters),
-    }
+    WorkerEntry { worker, counters: Arc::new(counters) }
 }

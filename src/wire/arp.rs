@@ -45,25 +45,16 @@ impl<T: AsRef<[u8]>> Packet<T> {
         require(bytes, PACKET_LEN)?;
         let hardware = field::u16_at(bytes, HARDWARE_TYPE);
         if hardware != ETHERNET {
-            return Err(Error::Unsupported {
-                field: "ARP hardware type",
-                value: hardware.into(),
-            });
+            return Err(Error::Unsupported { field: "ARP hardware type", value: hardware.into() });
         }
         let protocol = field::u16_at(bytes, PROTOCOL_TYPE);
         if protocol != IPV4 {
-            return Err(Error::Unsupported {
-                field: "ARP protocol type",
-                value: protocol.into(),
-            });
+            return Err(Error::Unsupported { field: "ARP protocol type", value: protocol.into() });
         }
         let lengths: [u8; 2] = field::array(bytes, HARDWARE_LEN);
         if lengths != ADDRESS_LENGTHS {
             let value = u16::from_be_bytes(lengths).into();
-            return Err(Error::Unsupported {
-                field: "ARP address lengths",
-                value,
-            });
+            return Err(Error::Unsupported { field: "ARP address lengths", value });
         }
         Ok(Packet { buffer })
     }
@@ -147,19 +138,13 @@ impl Repr {
             1 => Operation::Request,
             2 => Operation::Reply,
             code => {
-                return Err(Error::Unsupported {
-                    field: "ARP operation",
-                    value: code.into(),
-                });
+                return Err(Error::Unsupported { field: "ARP operation", value: code.into() });
             }
         };
         let sender_mac = packet.sender_mac();
         if !sender_mac.is_unicast() {
             let value = sender_mac.0[0].into();
-            return Err(Error::Unsupported {
-                field: "first byte of the ARP sender's MAC address",
-                value,
-            });
+            return Err(Error::Unsupported { field: "first byte of the ARP sender's MAC address", value });
         }
         Ok(Repr {
             operation,
@@ -213,10 +198,7 @@ mod tests {
         assert_eq!(Repr::parse(&Packet::new_checked(&PACKET[..]).unwrap()), Ok(REPR));
         let mut reply = PACKET;
         reply[7] = 2;
-        let repr = Repr {
-            operation: Operation::Reply,
-            ..REPR
-        };
+        let repr = Repr { operation: Operation::Reply, ..REPR };
         assert_eq!(Repr::parse(&Packet::new_checked(reply).unwrap()), Ok(repr));
     }
 
@@ -239,32 +221,19 @@ mod tests {
             let mut bytes = PACKET;
             bytes[at] = 9;
             let error = Packet::new_checked(bytes).map(|_| ()).unwrap_err();
-            assert!(
-                matches!(error, Error::Unsupported { field, .. } if field == name),
-                "{error}"
-            );
+            assert!(matches!(error, Error::Unsupported { field, .. } if field == name), "{error}");
         }
         for code in [0, 3, 9] {
             let mut bytes = PACKET;
             bytes[7] = code;
             let error = Repr::parse(&Packet::new_checked(bytes).unwrap()).unwrap_err();
-            assert_eq!(
-                error,
-                Error::Unsupported {
-                    field: "ARP operation",
-                    value: code.into()
-                }
-            );
+            assert_eq!(error, Error::Unsupported { field: "ARP operation", value: code.into() });
         }
     }
 
     #[test]
     fn a_sender_that_is_no_station_is_refused() {
-        for mac in [
-            MacAddress::BROADCAST,
-            MacAddress::UNSPECIFIED,
-            MacAddress([0x01, 0, 0x5e, 0, 0, 1]),
-        ] {
+        for mac in [MacAddress::BROADCAST, MacAddress::UNSPECIFIED, MacAddress([0x01, 0, 0x5e, 0, 0, 1])] {
             let mut packet = Packet::new_checked(PACKET).unwrap();
             packet.set_sender(mac, Ipv4Addr::new(10, 0, 0, 1));
             assert!(Repr::parse(&packet).is_err(), "{mac}");

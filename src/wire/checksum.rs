@@ -124,9 +124,7 @@ impl PseudoHeader {
 
     fn new(source: &[u8], destination: &[u8], protocol: Protocol) -> PseudoHeader {
         let sum = partial(source) + partial(destination) + u32::from(protocol.0);
-        PseudoHeader {
-            sum: u32::from(fold(sum)),
-        }
+        PseudoHeader { sum: u32::from(fold(sum)) }
     }
 }
 
@@ -207,11 +205,7 @@ mod tests {
             let before = checksum(&bytes);
             let at = random.below(31) * 2;
             let old = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-            let new = if random.below(4) == 0 {
-                !old
-            } else {
-                random.next_u64() as u16
-            };
+            let new = if random.below(4) == 0 { !old } else { random.next_u64() as u16 };
             bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
             assert_eq!(update_u16(before, old, new), checksum(&bytes));
 

@@ -75,11 +75,7 @@ mod tests {
     fn rtcp_is_payload_types_64_to_95_with_the_marker() {
         for byte in 0..=255u8 {
             let (marker, payload_type) = (byte & 0x80 != 0, byte & 0x7f);
-            assert_eq!(
-                is_rtcp(&[0x80, byte]),
-                marker && (64..=95).contains(&payload_type),
-                "{byte}"
-            );
+            assert_eq!(is_rtcp(&[0x80, byte]), marker && (64..=95).contains(&payload_type), "{byte}");
         }
         assert!(!is_rtcp(&[0x80]) && !is_rtcp(&[]));
     }

@@ -117,11 +117,7 @@ impl Repr {
     /// Reads the header. Every header is valid.
     #[inline]
     pub fn parse<T: AsRef<[u8]>>(frame: &Frame<T>) -> Repr {
-        Repr {
-            destination: frame.destination(),
-            source: frame.source(),
-            ethertype: frame.ethertype(),
-        }
+        Repr { destination: frame.destination(), source: frame.source(), ethertype: frame.ethertype() }
     }
 
     /// Bytes that [`Repr::emit`] writes.
@@ -146,9 +142,7 @@ mod tests {
     use super::*;
     use crate::wire::testing::sweep;
 
-    const FRAME: [u8; 16] = [
-        0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x02, 0x08, 0x00, 0xaa, 0xbb,
-    ];
+    const FRAME: [u8; 16] = [0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x02, 0x08, 0x00, 0xaa, 0xbb];
     const REPR: Repr = Repr {
         destination: MacAddress([2, 0, 0, 0, 0, 1]),
         source: MacAddress([2, 0, 0, 0, 0, 2]),
@@ -169,13 +163,7 @@ mod tests {
         let mut frame = REPR.emit(&mut bytes).unwrap();
         frame.payload_mut().copy_from_slice(&[0xaa, 0xbb]);
         assert_eq!(bytes, FRAME);
-        assert_eq!(
-            REPR.emit(&mut [0; 13]).unwrap_err(),
-            Error::Truncated {
-                needed: 14,
-                actual: 13
-            }
-        );
+        assert_eq!(REPR.emit(&mut [0; 13]).unwrap_err(), Error::Truncated { needed: 14, actual: 13 });
     }
 
     #[test]
@@ -185,13 +173,7 @@ mod tests {
                 let _ = Repr::parse(&frame);
                 assert_eq!(frame.payload().len(), bytes.len() - HEADER_LEN);
             }
-            Err(error) => assert_eq!(
-                error,
-                Error::Truncated {
-                    needed: HEADER_LEN,
-                    actual: bytes.len()
-                }
-            ),
+            Err(error) => assert_eq!(error, Error::Truncated { needed: HEADER_LEN, actual: bytes.len() }),
         });
     }
 }

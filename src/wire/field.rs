@@ -61,10 +61,7 @@ pub(super) fn put_bits(bytes: &mut [u8], offset: usize, mask: u8, value: u8) {
 /// Copies `value` to `offset`; does nothing if the buffer ends before it.
 #[inline(always)]
 pub(super) fn put_slice(bytes: &mut [u8], offset: usize, value: &[u8]) {
-    if let Some(room) = bytes
-        .get_mut(offset..)
-        .and_then(|rest| rest.get_mut(..value.len()))
-    {
+    if let Some(room) = bytes.get_mut(offset..).and_then(|rest| rest.get_mut(..value.len())) {
         room.copy_from_slice(value);
     }
 }

@@ -127,23 +127,13 @@ impl<'a> Repr<'a> {
     /// Reads an echo message: the checksum must verify, and the code be zero.
     pub fn parse(packet: &Packet<&'a [u8]>) -> Result<Repr<'a>, Error> {
         if !packet.verify_checksum() {
-            return Err(Error::Checksum {
-                found: packet.checksum(),
-            });
+            return Err(Error::Checksum { found: packet.checksum() });
         }
         let (identifier, sequence_number) = (packet.identifier(), packet.sequence_number());
         let data = field::range(packet.buffer, HEADER_LEN, packet.buffer.len());
         match (packet.message_type(), packet.code()) {
-            (ECHO_REQUEST, 0) => Ok(Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            }),
-            (ECHO_REPLY, 0) => Ok(Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            }),
+            (ECHO_REQUEST, 0) => Ok(Repr::EchoRequest { identifier, sequence_number, data }),
+            (ECHO_REPLY, 0) => Ok(Repr::EchoReply { identifier, sequence_number, data }),
             (message_type, code) => Err(Error::Unsupported {
                 field: "ICMP type and code",
                 value: u16::from_be_bytes([message_type, code]).into(),
@@ -160,20 +150,14 @@ impl<'a> Repr<'a> {
     /// Writes the message with its checksum to the start of `buffer`.
     pub fn emit<'b>(&self, buffer: &'b mut [u8]) -> Result<Packet<&'b mut [u8]>, Error> {
         let (needed, actual) = (self.buffer_len(), buffer.len());
-        let buffer = buffer
-            .get_mut(..needed)
-            .ok_or(Error::Truncated { needed, actual })?;
+        let buffer = buffer.get_mut(..needed).ok_or(Error::Truncated { needed, actual })?;
         let (message_type, identifier, sequence_number, data) = match *self {
-            Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            } => (ECHO_REQUEST, identifier, sequence_number, data),
-            Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            } => (ECHO_REPLY, identifier, sequence_number, data),
+            Repr::EchoRequest { identifier, sequence_number, data } => {
+                (ECHO_REQUEST, identifier, sequence_number, data)
+            }
+            Repr::EchoReply { identifier, sequence_number, data } => {
+                (ECHO_REPLY, identifier, sequence_number, data)
+            }
         };
         let mut packet = Packet { buffer };
         packet.set_type(message_type, 0);
@@ -190,14 +174,9 @@ mod tests {
     use super::*;
     use crate::wire::testing::sweep;
 
-    const PACKET: [u8; 12] = [
-        0x08, 0x00, 0x8e, 0xfe, 0x12, 0x34, 0xab, 0xcd, 0xaa, 0x00, 0x00, 0xff,
-    ];
-    const REPR: Repr = Repr::EchoRequest {
-        identifier: 0x1234,
-        sequence_number: 0xabcd,
-        data: &[0xaa, 0x00, 0x00, 0xff],
-    };
+    const PACKET: [u8; 12] = [0x08, 0x00, 0x8e, 0xfe, 0x12, 0x34, 0xab, 0xcd, 0xaa, 0x00, 0x00, 0xff];
+    const REPR: Repr =
+        Repr::EchoRequest { identifier: 0x1234, sequence_number: 0xabcd, data: &[0xaa, 0x00, 0x00, 0xff] };
 
     #[test]
     fn deconstruct() {
@@ -212,11 +191,7 @@ mod tests {
         REPR.emit(&mut bytes).unwrap();
         assert_eq!(bytes, PACKET);
         assert!(REPR.emit(&mut [0; 11]).is_err());
-        let reply = Repr::EchoReply {
-            identifier: 1,
-            sequence_number: 2,
-            data: &[3],
-        };
+        let reply = Repr::EchoReply { identifier: 1, sequence_number: 2, data: &[3] };
         let mut bytes = vec![0xa5; reply.buffer_len()];
         reply.emit(&mut bytes).unwrap();
         assert_eq!(Repr::parse(&Packet::new_checked(&bytes[..]).unwrap()), Ok(reply));
@@ -228,13 +203,7 @@ mod tests {
             let mut bytes = PACKET;
             bytes[bit / 8] ^= 1 << (bit % 8);
             let packet = Packet::new_checked(&bytes[..]).unwrap();
-            assert_eq!(
-                Repr::parse(&packet),
-                Err(Error::Checksum {
-                    found: packet.checksum()
-                }),
-                "bit {bit}"
-            );
+            assert_eq!(Repr::parse(&packet), Err(Error::Checksum { found: packet.checksum() }), "bit {bit}");
         }
     }
 
@@ -246,10 +215,7 @@ mod tests {
         packet.fill_checksum();
         let packet = Packet::new_checked(&bytes[..]).unwrap();
         assert_eq!((packet.message_type(), packet.code()), (3, 4));
-        let error = Error::Unsupported {
-            field: "ICMP type and code",
-            value: 0x0304,
-        };
+        let error = Error::Unsupported { field: "ICMP type and code", value: 0x0304 };
         assert_eq!(Repr::parse(&packet), Err(error));
     }
 

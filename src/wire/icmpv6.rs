@@ -123,9 +123,7 @@ impl<'a> Repr<'a> {
     /// Reads an echo message: the checksum must verify, and the code be zero.
     pub fn parse(packet: &Packet<&'a [u8]>, pseudo: PseudoHeader) -> Result<Repr<'a>, Error> {
         if !packet.verify_checksum(pseudo) {
-            return Err(Error::Checksum {
-                found: packet.checksum(),
-            });
+            return Err(Error::Checksum { found: packet.checksum() });
         }
         let (message_type, code) = (packet.message_type(), packet.code());
         if !matches!((message_type, code), (ECHO_REQUEST | ECHO_REPLY, 0)) {
@@ -140,17 +138,9 @@ impl<'a> Repr<'a> {
         let sequence_number = field::u16_at(bytes, SEQUENCE_NUMBER);
         let data = field::range(bytes, ECHO_LEN, bytes.len());
         Ok(if message_type == ECHO_REQUEST {
-            Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            }
+            Repr::EchoRequest { identifier, sequence_number, data }
         } else {
-            Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            }
+            Repr::EchoReply { identifier, sequence_number, data }
         })
     }
 
@@ -167,20 +157,14 @@ impl<'a> Repr<'a> {
         pseudo: PseudoHeader,
     ) -> Result<Packet<&'b mut [u8]>, Error> {
         let (needed, actual) = (self.buffer_len(), buffer.len());
-        let buffer = buffer
-            .get_mut(..needed)
-            .ok_or(Error::Truncated { needed, actual })?;
+        let buffer = buffer.get_mut(..needed).ok_or(Error::Truncated { needed, actual })?;
         let (message_type, identifier, sequence_number, data) = match *self {
-            Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            } => (ECHO_REQUEST, identifier, sequence_number, data),
-            Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            } => (ECHO_REPLY, identifier, sequence_number, data),
+            Repr::EchoRequest { identifier, sequence_number, data } => {
+                (ECHO_REQUEST, identifier, sequence_number, data)
+            }
+            Repr::EchoReply { identifier, sequence_number, data } => {
+                (ECHO_REPLY, identifier, sequence_number, data)
+            }
         };
         let mut packet = Packet { buffer };
         packet.set_type(message_type, 0);
@@ -197,14 +181,9 @@ mod tests {
     use super::*;
     use crate::wire::testing::sweep;
 
-    const PACKET: [u8; 12] = [
-        0x80, 0x00, 0x19, 0xb3, 0x12, 0x34, 0xab, 0xcd, 0xaa, 0x00, 0x00, 0xff,
-    ];
-    const REPR: Repr = Repr::EchoRequest {
-        identifier: 0x1234,
-        sequence_number: 0xabcd,
-        data: &[0xaa, 0x00, 0x00, 0xff],
-    };
+    const PACKET: [u8; 12] = [0x80, 0x00, 0x19, 0xb3, 0x12, 0x34, 0xab, 0xcd, 0xaa, 0x00, 0x00, 0xff];
+    const REPR: Repr =
+        Repr::EchoRequest { identifier: 0x1234, sequence_number: 0xabcd, data: &[0xaa, 0x00, 0x00, 0xff] };
 
     fn pseudo() -> PseudoHeader {
         pseudo_header("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap())
@@ -223,17 +202,10 @@ mod tests {
         REPR.emit(&mut bytes, pseudo()).unwrap();
         assert_eq!(bytes, PACKET);
         assert!(REPR.emit(&mut [0; 11], pseudo()).is_err());
-        let reply = Repr::EchoReply {
-            identifier: 1,
-            sequence_number: 2,
-            data: &[3],
-        };
+        let reply = Repr::EchoReply { identifier: 1, sequence_number: 2, data: &[3] };
         let mut bytes = vec![0xa5; reply.buffer_len()];
         reply.emit(&mut bytes, pseudo()).unwrap();
-        assert_eq!(
-            Repr::parse(&Packet::new_checked(&bytes[..]).unwrap(), pseudo()),
-            Ok(reply)
-        );
+        assert_eq!(Repr::parse(&Packet::new_checked(&bytes[..]).unwrap(), pseudo()), Ok(reply));
     }
 
     #[test]
@@ -242,9 +214,7 @@ mod tests {
             let mut bytes = PACKET;
             bytes[bit / 8] ^= 1 << (bit % 8);
             let packet = Packet::new_checked(&bytes[..]).unwrap();
-            let error = Error::Checksum {
-                found: packet.checksum(),
-            };
+            let error = Error::Checksum { found: packet.checksum() };
             assert_eq!(Repr::parse(&packet, pseudo()), Err(error), "bit {bit}");
         }
         let other = pseudo_header("fe80::1".parse().unwrap(), "fe80::3".parse().unwrap());
@@ -254,9 +224,7 @@ mod tests {
     #[test]
     fn an_echo_without_its_eight_bytes_is_refused() {
         let mut bytes = [128, 0, 0, 0, 0, 0];
-        Packet::new_checked(&mut bytes[..])
-            .unwrap()
-            .fill_checksum(pseudo());
+        Packet::new_checked(&mut bytes[..]).unwrap().fill_checksum(pseudo());
         let error = Repr::parse(&Packet::new_checked(&bytes[..]).unwrap(), pseudo()).unwrap_err();
         assert_eq!(error, Error::Truncated { needed: 8, actual: 6 });
     }
@@ -269,10 +237,7 @@ mod tests {
         packet.body_mut().fill(0);
         packet.fill_checksum(pseudo());
         let packet = Packet::new_checked(&bytes[..]).unwrap();
-        let error = Error::Unsupported {
-            field: "ICMPv6 type and code",
-            value: 0x0104,
-        };
+        let error = Error::Unsupported { field: "ICMPv6 type and code", value: 0x0104 };
         assert_eq!(Repr::parse(&packet, pseudo()), Err(error));
     }
 

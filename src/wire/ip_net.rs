@@ -35,10 +35,7 @@ impl IpNet {
     pub fn new(address: IpAddr, prefix_len: u8) -> Result<IpNet, ParseIpNetError> {
         let most = family_bits(address);
         if prefix_len > most {
-            return Err(ParseIpNetError::PrefixLen {
-                found: prefix_len.to_string(),
-                most,
-            });
+            return Err(ParseIpNetError::PrefixLen { found: prefix_len.to_string(), most });
         }
         Ok(IpNet { address, prefix_len })
     }
@@ -140,16 +137,10 @@ impl FromStr for IpNet {
     type Err = ParseIpNetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, prefix) = text
-            .split_once('/')
-            .ok_or_else(|| ParseIpNetError::NoPrefix(text.to_owned()))?;
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| ParseIpNetError::Address(address.to_owned()))?;
-        let refused = || ParseIpNetError::PrefixLen {
-            found: prefix.to_owned(),
-            most: family_bits(address),
-        };
+        let (address, prefix) =
+            text.split_once('/').ok_or_else(|| ParseIpNetError::NoPrefix(text.to_owned()))?;
+        let address: IpAddr = address.parse().map_err(|_| ParseIpNetError::Address(address.to_owned()))?;
+        let refused = || ParseIpNetError::PrefixLen { found: prefix.to_owned(), most: family_bits(address) };
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {
             return Err(refused());
         }
@@ -167,14 +158,7 @@ mod tests {
 
     #[test]
     fn text_goes_both_ways() {
-        for text in [
-            "10.0.0.1/24",
-            "0.0.0.0/0",
-            "192.0.2.7/32",
-            "fd00:1::1/64",
-            "::/0",
-            "fe80::1/128",
-        ] {
+        for text in ["10.0.0.1/24", "0.0.0.0/0", "192.0.2.7/32", "fd00:1::1/64", "::/0", "fe80::1/128"] {
             assert_eq!(net(text).to_string(), text);
         }
     }
@@ -190,25 +174,10 @@ mod tests {
             error("10.0.0/8"),
             "\"10.0.0\" is not an IP address: write one as 10.0.0.1/24 or fd00::1/64"
         );
-        assert_eq!(
-            error("10.0.0.1/33"),
-            "prefix length \"33\" is out of range: use 0 to 32"
-        );
-        assert_eq!(
-            error("fd00::1/129"),
-            "prefix length \"129\" is out of range: use 0 to 128"
-        );
-        for text in [
-            "10.0.0.1/",
-            "10.0.0.1/+8",
-            "10.0.0.1/-1",
-            "10.0.0.1/300",
-            "10.0.0.1/8/8",
-        ] {
-            assert!(
-                matches!(text.parse::<IpNet>(), Err(ParseIpNetError::PrefixLen { .. })),
-                "{text}"
-            );
+        assert_eq!(error("10.0.0.1/33"), "prefix length \"33\" is out of range: use 0 to 32");
+        assert_eq!(error("fd00::1/129"), "prefix length \"129\" is out of range: use 0 to 128");
+        for text in ["10.0.0.1/", "10.0.0.1/+8", "10.0.0.1/-1", "10.0.0.1/300", "10.0.0.1/8/8"] {
+            assert!(matches!(text.parse::<IpNet>(), Err(ParseIpNetError::PrefixLen { .. })), "{text}");
         }
     }
 
@@ -243,10 +212,7 @@ mod tests {
 
     #[test]
     fn network_and_broadcast_are_no_hosts() {
-        assert_eq!(
-            net("10.1.2.3/24").network(),
-            "10.1.2.0".parse::<IpAddr>().unwrap()
-        );
+        assert_eq!(net("10.1.2.3/24").network(), "10.1.2.0".parse::<IpAddr>().unwrap());
         assert_eq!(net("10.1.2.3/24").broadcast(), Some(Ipv4Addr::new(10, 1, 2, 255)));
         assert_eq!(net("10.1.2.3/31").broadcast(), None);
         assert_eq!(net("fd00::1/64").broadcast(), None);

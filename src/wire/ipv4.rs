@@ -41,10 +41,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
         let available = bytes.len();
         let packet = Packet { buffer };
         if packet.version() != 4 {
-            return Err(Error::Version {
-                expected: 4,
-                actual: packet.version(),
-            });
+            return Err(Error::Version { expected: 4, actual: packet.version() });
         }
         let (header, total) = (packet.header_len(), packet.total_len());
         require_length(header, HEADER_LEN, available)?;
@@ -163,11 +160,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
     /// Whether the header checksum verifies.
     #[inline]
     pub fn verify_checksum(&self) -> bool {
-        checksum::verifies(checksum::partial(field::range(
-            self.buffer.as_ref(),
-            0,
-            self.header_len(),
-        )))
+        checksum::verifies(checksum::partial(field::range(self.buffer.as_ref(), 0, self.header_len())))
     }
 }
 
@@ -274,14 +267,10 @@ impl Repr {
     #[inline]
     pub fn parse<T: AsRef<[u8]>>(packet: &Packet<T>) -> Result<Repr, Error> {
         if !packet.verify_checksum() {
-            return Err(Error::Checksum {
-                found: packet.checksum(),
-            });
+            return Err(Error::Checksum { found: packet.checksum() });
         }
         if packet.is_fragment() {
-            return Err(Error::Fragment {
-                offset: packet.fragment_offset(),
-            });
+            return Err(Error::Fragment { offset: packet.fragment_offset() });
         }
         Ok(Repr {
             source: packet.source(),

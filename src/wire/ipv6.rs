@@ -41,10 +41,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
         let available = bytes.len() - HEADER_LEN;
         let packet = Packet { buffer };
         if packet.version() != 6 {
-            return Err(Error::Version {
-                expected: 6,
-                actual: packet.version(),
-            });
+            return Err(Error::Version { expected: 6, actual: packet.version() });
         }
         require_length(packet.payload_len(), 0, available)?;
         Ok(packet)
@@ -204,10 +201,7 @@ impl Repr {
     pub fn parse<T: AsRef<[u8]>>(packet: &Packet<T>) -> Result<Repr, Error> {
         if packet.has_extension_header() {
             let value = u32::from(packet.next_header().0);
-            return Err(Error::Unsupported {
-                field: "IPv6 next header",
-                value,
-            });
+            return Err(Error::Unsupported { field: "IPv6 next header", value });
         }
         Ok(Repr {
             source: packet.source(),
@@ -288,13 +282,7 @@ mod tests {
         packet.set_flow_label(0xfff1_2345);
         packet.payload_mut().copy_from_slice(&[1, 2, 3, 4]);
         assert_eq!(bytes, PACKET);
-        assert!(matches!(
-            repr().emit(&mut [0; 43]),
-            Err(Error::Truncated {
-                needed: 44,
-                actual: 43
-            })
-        ));
+        assert!(matches!(repr().emit(&mut [0; 43]), Err(Error::Truncated { needed: 44, actual: 43 })));
     }
 
     #[test]
@@ -302,23 +290,10 @@ mod tests {
         let mut bytes = PACKET;
         bytes[5] = 5;
         let error = Packet::new_checked(bytes).map(|_| ()).unwrap_err();
-        assert_eq!(
-            error,
-            Error::LengthField {
-                stated: 5,
-                least: 0,
-                most: 4
-            }
-        );
+        assert_eq!(error, Error::LengthField { stated: 5, least: 0, most: 4 });
         bytes[0] = 0x45;
         let error = Packet::new_checked(bytes).map(|_| ()).unwrap_err();
-        assert_eq!(
-            error,
-            Error::Version {
-                expected: 6,
-                actual: 4
-            }
-        );
+        assert_eq!(error, Error::Version { expected: 6, actual: 4 });
         for length in 0..PACKET.len() {
             assert!(Packet::new_checked(&PACKET[..length]).is_err(), "{length}");
         }
@@ -357,10 +332,7 @@ mod tests {
     #[test]
     fn solicited_node_groups() {
         let address = "4037::01:800:200e:8c6c".parse().unwrap();
-        assert_eq!(
-            solicited_node(address),
-            "ff02::1:ff0e:8c6c".parse::<Ipv6Addr>().unwrap()
-        );
+        assert_eq!(solicited_node(address), "ff02::1:ff0e:8c6c".parse::<Ipv6Addr>().unwrap());
     }
 
     #[test]

@@ -55,16 +55,7 @@ impl MacAddress {
             u16::from_be_bytes([high, low])
         }
         let [a, b, c, d, e, f] = self.0;
-        Ipv6Addr::new(
-            0xfe80,
-            0,
-            0,
-            0,
-            word(a ^ 0x02, b),
-            word(c, 0xff),
-            word(0xfe, d),
-            word(e, f),
-        )
+        Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 0x02, b), word(c, 0xff), word(0xfe, d), word(e, f))
     }
 }
 
@@ -90,11 +81,7 @@ impl FromStr for MacAddress {
             }
             *octet = u8::from_str_radix(part, 16).map_err(|_| refused())?;
         }
-        if parts.next().is_some() {
-            Err(refused())
-        } else {
-            Ok(MacAddress(octets))
-        }
+        if parts.next().is_some() { Err(refused()) } else { Ok(MacAddress(octets)) }
     }
 }
 
@@ -140,17 +127,11 @@ mod tests {
     #[test]
     fn derived_addresses() {
         let mac = MacAddress([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
-        assert_eq!(
-            mac.link_local(),
-            "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap()
-        );
+        assert_eq!(mac.link_local(), "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap());
         assert_eq!(
             MacAddress::of_ipv6_group("ff02::1:ff28:9c5a".parse().unwrap()).to_string(),
             "33:33:ff:28:9c:5a"
         );
-        assert_eq!(
-            MacAddress::of_ipv4_group(Ipv4Addr::new(239, 129, 2, 3)).to_string(),
-            "01:00:5e:01:02:03"
-        );
+        assert_eq!(MacAddress::of_ipv4_group(Ipv4Addr::new(239, 129, 2, 3)).to_string(), "01:00:5e:01:02:03");
     }
 }

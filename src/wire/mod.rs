@@ -95,22 +95,11 @@ pub enum Error {
 /// Refuses a buffer of fewer than `needed` bytes.
 #[inline]
 pub(crate) fn require(bytes: &[u8], needed: usize) -> Result<(), Error> {
-    if bytes.len() < needed {
-        Err(Error::Truncated {
-            needed,
-            actual: bytes.len(),
-        })
-    } else {
-        Ok(())
-    }
+    if bytes.len() < needed { Err(Error::Truncated { needed, actual: bytes.len() }) } else { Ok(()) }
 }
 
 /// Refuses a length field that says less than `least` or more than `most` bytes.
 #[inline]
 pub(crate) fn require_length(stated: usize, least: usize, most: usize) -> Result<(), Error> {
-    if stated < least || stated > most {
-        Err(Error::LengthField { stated, least, most })
-    } else {
-        Ok(())
-    }
+    if stated < least || stated > most { Err(Error::LengthField { stated, least, most }) } else { Ok(()) }
 }

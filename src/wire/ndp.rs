@@ -101,18 +101,11 @@ pub fn parse<T: AsRef<[u8]>>(
         return Err(Error::HopLimit(hop_limit));
     }
     if !packet.verify_checksum(icmpv6::pseudo_header(source, destination)) {
-        return Err(WireError::Checksum {
-            found: packet.checksum(),
-        }
-        .into());
+        return Err(WireError::Checksum { found: packet.checksum() }.into());
     }
     if !is_ndp(packet) || packet.code() != 0 {
         let value = u16::from_be_bytes([packet.message_type(), packet.code()]).into();
-        return Err(WireError::Unsupported {
-            field: "neighbour discovery type and code",
-            value,
-        }
-        .into());
+        return Err(WireError::Unsupported { field: "neighbour discovery type and code", value }.into());
     }
     let body = packet.body();
     if body.len() < OPTIONS {
@@ -129,10 +122,7 @@ pub fn parse<T: AsRef<[u8]>>(
         if is_probe && (destination != solicited_node(target) || options.source_mac.is_some()) {
             return Err(Error::Probe(destination));
         }
-        return Ok(Repr::Solicitation {
-            target,
-            source_mac: options.source_mac,
-        });
+        return Ok(Repr::Solicitation { target, source_mac: options.source_mac });
     }
     let flags = field::u8_at(body, FLAGS);
     if destination.is_multicast() && flags & SOLICITED != 0 {
@@ -161,20 +151,12 @@ impl Repr {
         pseudo: PseudoHeader,
     ) -> Result<icmpv6::Packet<&'a mut [u8]>, WireError> {
         let (needed, actual) = (self.buffer_len(), buffer.len());
-        let buffer = buffer
-            .get_mut(..needed)
-            .ok_or(WireError::Truncated { needed, actual })?;
+        let buffer = buffer.get_mut(..needed).ok_or(WireError::Truncated { needed, actual })?;
         let (message_type, flags, target, option, mac) = match *self {
             Repr::Solicitation { target, source_mac } => {
                 (SOLICITATION, 0, target, SOURCE_LINK_LAYER, source_mac)
             }
-            Repr::Advertisement {
-                router,
-                solicited,
-                overrides,
-                target,
-                target_mac,
-            } => {
+            Repr::Advertisement { router, solicited, overrides, target, target_mac } => {
                 let flag = |set, bit| if set { bit } else { 0 };
                 let flags = flag(router, ROUTER) | flag(solicited, SOLICITED) | flag(overrides, OVERRIDE);
                 (ADVERTISEMENT, flags, target, TARGET_LINK_LAYER, target_mac)
@@ -208,11 +190,7 @@ impl Options {
             let stated = usize::from(field::u8_at(bytes, 1)) * OPTION_UNIT;
             // A length of zero would go on for ever: the whole message is invalid (RFC 4861 §4.6).
             let Some((option, rest)) = bytes.split_at_checked(stated).filter(|_| stated > 0) else {
-                return Err(WireError::LengthField {
-                    stated,
-                    least: OPTION_UNIT,
-                    most: bytes.len(),
-                });
+                return Err(WireError::LengthField { stated, least: OPTION_UNIT, most: bytes.len() });
             };
             let mac = || MacAddress(field::array(option, 2));
             match option {

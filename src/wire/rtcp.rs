@@ -156,10 +156,7 @@ impl CleartextHeader {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<CleartextHeader, Error> {
         if bytes.len() < CLEARTEXT_LEN {
-            return Err(Error::Truncated {
-                needed: CLEARTEXT_LEN,
-                actual: bytes.len(),
-            });
+            return Err(Error::Truncated { needed: CLEARTEXT_LEN, actual: bytes.len() });
         }
         let packet = Packet { buffer: bytes };
         packet.check_fixed()?;
@@ -185,19 +182,12 @@ impl<T: AsRef<[u8]>> Packet<T> {
     pub fn new_checked(buffer: T) -> Result<Self, Error> {
         let available = buffer.as_ref().len();
         if available < HEADER_LEN {
-            return Err(Error::Truncated {
-                needed: HEADER_LEN,
-                actual: available,
-            });
+            return Err(Error::Truncated { needed: HEADER_LEN, actual: available });
         }
         let packet = Packet { buffer };
         packet.check_fixed()?;
         if packet.len() > available {
-            return Err(Error::Length {
-                offset: 0,
-                stated: packet.len(),
-                available,
-            });
+            return Err(Error::Length { offset: 0, stated: packet.len(), available });
         }
         Ok(packet)
     }
@@ -250,14 +240,10 @@ impl<T: AsRef<[u8]>> Packet<T> {
     #[inline]
     fn check_fixed(&self) -> Result<(), Error> {
         if self.version() != VERSION {
-            return Err(Error::Version {
-                actual: self.version(),
-            });
+            return Err(Error::Version { actual: self.version() });
         }
         if !self.packet_type().is_rtcp() {
-            return Err(Error::PacketType {
-                actual: self.packet_type().0,
-            });
+            return Err(Error::PacketType { actual: self.packet_type().0 });
         }
         Ok(())
     }

@@ -202,10 +202,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
         let payload = self.payload();
         let stated = payload.last().copied().unwrap_or(0);
         if stated == 0 || usize::from(stated) > payload.len() {
-            return Err(PaddingError {
-                stated,
-                payload: payload.len(),
-            });
+            return Err(PaddingError { stated, payload: payload.len() });
         }
         Ok(usize::from(stated))
     }
@@ -227,11 +224,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
 
     #[inline]
     fn csrc_bytes(&self) -> &[u8] {
-        field::range(
-            self.buffer.as_ref(),
-            HEADER_LEN,
-            HEADER_LEN + self.csrc_count() * 4,
-        )
+        field::range(self.buffer.as_ref(), HEADER_LEN, HEADER_LEN + self.csrc_count() * 4)
     }
 }
 
@@ -253,12 +246,7 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     /// Sets the marker bit; the payload type stays.
     #[inline]
     pub fn set_marker(&mut self, value: bool) {
-        field::put_bits(
-            self.buffer.as_mut(),
-            MARKER_TYPE,
-            MARKER,
-            if value { MARKER } else { 0 },
-        );
+        field::put_bits(self.buffer.as_mut(), MARKER_TYPE, MARKER, if value { MARKER } else { 0 });
     }
 
     /// Sets the sequence number.

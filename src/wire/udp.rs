@@ -146,11 +146,7 @@ pub const fn never_zero(checksum: u16) -> u16 {
 /// without checksum stays without. See [`checksum::update_slice`].
 #[inline]
 pub fn update_checksum(current: u16, old: &[u8], new: &[u8]) -> u16 {
-    if current == 0 {
-        0
-    } else {
-        never_zero(checksum::update_slice(current, old, new))
-    }
+    if current == 0 { 0 } else { never_zero(checksum::update_slice(current, old, new)) }
 }
 
 /// A UDP header.
@@ -170,9 +166,7 @@ impl Repr {
     #[inline]
     pub fn parse<T: AsRef<[u8]>>(packet: &Packet<T>, pseudo: PseudoHeader) -> Result<Repr, Error> {
         if packet.verify_checksum(pseudo) == ChecksumState::Invalid {
-            return Err(Error::Checksum {
-                found: packet.checksum(),
-            });
+            return Err(Error::Checksum { found: packet.checksum() });
         }
         Ok(Repr {
             source_port: packet.source_port(),
@@ -215,21 +209,11 @@ mod tests {
     use crate::wire::Protocol;
     use crate::wire::testing::{Random, sweep};
 
-    const PACKET: [u8; 12] = [
-        0xbf, 0x00, 0x00, 0x35, 0x00, 0x0c, 0x12, 0x4d, 0xaa, 0x00, 0x00, 0xff,
-    ];
-    const REPR: Repr = Repr {
-        source_port: 48_896,
-        destination_port: 53,
-        payload_len: 4,
-    };
+    const PACKET: [u8; 12] = [0xbf, 0x00, 0x00, 0x35, 0x00, 0x0c, 0x12, 0x4d, 0xaa, 0x00, 0x00, 0xff];
+    const REPR: Repr = Repr { source_port: 48_896, destination_port: 53, payload_len: 4 };
 
     fn pseudo() -> PseudoHeader {
-        PseudoHeader::v4(
-            Ipv4Addr::new(192, 168, 1, 1),
-            Ipv4Addr::new(192, 168, 1, 2),
-            Protocol::UDP,
-        )
+        PseudoHeader::v4(Ipv4Addr::new(192, 168, 1, 1), Ipv4Addr::new(192, 168, 1, 2), Protocol::UDP)
     }
 
     #[test]
@@ -254,27 +238,14 @@ mod tests {
 
     #[test]
     fn the_length_field_must_equal_the_ip_payload() {
-        for (stated, accepted) in [
-            (0u8, false),
-            (7, false),
-            (8, false),
-            (11, false),
-            (12, true),
-            (13, false),
-        ] {
+        for (stated, accepted) in [(0u8, false), (7, false), (8, false), (11, false), (12, true), (13, false)]
+        {
             let mut bytes = PACKET;
             bytes[5] = stated;
             assert_eq!(Packet::new_checked(bytes).is_ok(), accepted, "{stated}");
         }
         let error = Packet::new_checked(&PACKET[..11]).map(|_| ()).unwrap_err();
-        assert_eq!(
-            error,
-            Error::LengthField {
-                stated: 12,
-                least: 11,
-                most: 11
-            }
-        );
+        assert_eq!(error, Error::LengthField { stated: 12, least: 11, most: 11 });
         for length in 0..PACKET.len() {
             assert!(Packet::new_checked(&PACKET[..length]).is_err(), "{length}");
         }
@@ -286,17 +257,8 @@ mod tests {
             let mut bytes = PACKET;
             bytes[bit / 8] ^= 1 << (bit % 8);
             let packet = Packet::new_checked(bytes).unwrap();
-            assert_eq!(
-                packet.verify_checksum(pseudo()),
-                ChecksumState::Invalid,
-                "bit {bit}"
-            );
-            assert_eq!(
-                Repr::parse(&packet, pseudo()),
-                Err(Error::Checksum {
-                    found: packet.checksum()
-                })
-            );
+            assert_eq!(packet.verify_checksum(pseudo()), ChecksumState::Invalid, "bit {bit}");
+            assert_eq!(Repr::parse(&packet, pseudo()), Err(Error::Checksum { found: packet.checksum() }));
         }
     }
 

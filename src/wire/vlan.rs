@@ -142,12 +142,7 @@ mod tests {
     use crate::wire::testing::sweep;
 
     const TAG: [u8; 6] = [0xb0, 0x64, 0x86, 0xdd, 0x60, 0x01];
-    const REPR: Repr = Repr {
-        priority: 5,
-        drop_eligible: true,
-        vlan_id: 100,
-        ethertype: EtherType::IPV6,
-    };
+    const REPR: Repr = Repr { priority: 5, drop_eligible: true, vlan_id: 100, ethertype: EtherType::IPV6 };
 
     #[test]
     fn deconstruct() {
@@ -170,15 +165,9 @@ mod tests {
     fn values_too_large_touch_no_neighbouring_bits() {
         let mut tag = Tag::new_checked([0; 4]).unwrap();
         tag.set_tag(0, false, 0xffff);
-        assert_eq!(
-            (tag.priority(), tag.drop_eligible(), tag.vlan_id()),
-            (0, false, 0x0fff)
-        );
+        assert_eq!((tag.priority(), tag.drop_eligible(), tag.vlan_id()), (0, false, 0x0fff));
         tag.set_tag(0xff, false, 0);
-        assert_eq!(
-            (tag.priority(), tag.drop_eligible(), tag.vlan_id()),
-            (7, false, 0)
-        );
+        assert_eq!((tag.priority(), tag.drop_eligible(), tag.vlan_id()), (7, false, 0));
     }
 
     #[test]
@@ -188,13 +177,7 @@ mod tests {
                 let _ = Repr::parse(&tag);
                 assert_eq!(tag.payload().len(), bytes.len() - HEADER_LEN);
             }
-            Err(error) => assert_eq!(
-                error,
-                Error::Truncated {
-                    needed: HEADER_LEN,
-                    actual: bytes.len()
-                }
-            ),
+            Err(error) => assert_eq!(error, Error::Truncated { needed: HEADER_LEN, actual: bytes.len() }),
         });
     }
 }

@@ -21,13 +21,8 @@ pub type Case = (DropReason, &'static str, Vec<u8>);
 
 /// All frames, to be sent in this order, for the sessions of `config` and a port with the address `mac`.
 pub fn all(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
-    [
-        below_ip(mac, config),
-        ip_and_udp(mac),
-        stream_and_open(mac, config),
-        inspect_and_after(mac, config),
-    ]
-    .concat()
+    [below_ip(mac, config), ip_and_udp(mac), stream_and_open(mac, config), inspect_and_after(mac, config)]
+        .concat()
 }
 
 /// A datagram to the gateway's port, from the remote that is pinned to it.
@@ -36,10 +31,7 @@ fn datagram(mac: [u8; 6], port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn from_to(mac: [u8; 6], source_port: u16, port: u16, payload: &[u8]) -> Vec<u8> {
-    let (from, to) = (
-        SocketAddr::new([10, 78, 1, 2].into(), source_port),
-        addr(&format!("{LOCAL}:{port}")),
-    );
+    let (from, to) = (SocketAddr::new([10, 78, 1, 2].into(), source_port), addr(&format!("{LOCAL}:{port}")));
     frame::ethernet(mac, [2; 6], frame::ETHERTYPE_IPV4, &frame::udp(from, to, payload))
 }
 
@@ -65,11 +57,7 @@ fn below_ip(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
     let mut v6_short = v6(frame::UDP, &[0; 40]);
     v6_short[frame::IP + 5] = 60;
     vec![
-        (
-            DropReason::EthernetNotOurs,
-            "another unicast MAC",
-            spoil(&|frame| frame[5] ^= 1),
-        ),
+        (DropReason::EthernetNotOurs, "another unicast MAC", spoil(&|frame| frame[5] ^= 1)),
         (
             DropReason::VlanUnexpected,
             "a tag on an untagged port",
@@ -89,11 +77,7 @@ fn below_ip(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             "a total length behind the frame's end",
             ipv4(&|frame| frame[frame::IP + 2] = 4),
         ),
-        (
-            DropReason::Ipv4Checksum,
-            "a flipped checksum bit",
-            spoil(&|frame| frame[frame::IP + 10] ^= 1),
-        ),
+        (DropReason::Ipv4Checksum, "a flipped checksum bit", spoil(&|frame| frame[frame::IP + 10] ^= 1)),
         (
             DropReason::Ipv4Options,
             "four NOP options",
@@ -103,31 +87,11 @@ fn below_ip(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
                 frame[frame::IP + 3] += 4;
             }),
         ),
-        (
-            DropReason::Ipv4Fragment,
-            "the More Fragments flag",
-            ipv4(&|frame| frame[frame::IP + 6] = 0x20),
-        ),
-        (
-            DropReason::Ipv4Fragment,
-            "a fragment offset",
-            ipv4(&|frame| frame[frame::IP + 7] = 1),
-        ),
-        (
-            DropReason::Ipv6Malformed,
-            "a payload length behind the frame's end",
-            v6_short,
-        ),
-        (
-            DropReason::Ipv6ExtensionHeader,
-            "a hop-by-hop header",
-            v6(0, &[17, 0, 1, 4, 0, 0, 0, 0, 0, 0]),
-        ),
-        (
-            DropReason::Ipv6Fragment,
-            "a fragment header",
-            v6(44, &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3]),
-        ),
+        (DropReason::Ipv4Fragment, "the More Fragments flag", ipv4(&|frame| frame[frame::IP + 6] = 0x20)),
+        (DropReason::Ipv4Fragment, "a fragment offset", ipv4(&|frame| frame[frame::IP + 7] = 1)),
+        (DropReason::Ipv6Malformed, "a payload length behind the frame's end", v6_short),
+        (DropReason::Ipv6ExtensionHeader, "a hop-by-hop header", v6(0, &[17, 0, 1, 4, 0, 0, 0, 0, 0, 0])),
+        (DropReason::Ipv6Fragment, "a fragment header", v6(44, &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3])),
     ]
 }
 
@@ -135,12 +99,7 @@ fn below_ip(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
 fn ip_and_udp(mac: [u8; 6]) -> Vec<Case> {
     let [from, to] = [[10, 78, 1, 2], [10, 78, 1, 1]].map(Ipv4Addr::from);
     let ip = |from: Ipv4Addr, to: Ipv4Addr, protocol, payload: &[u8]| {
-        frame::ethernet(
-            mac,
-            [2; 6],
-            frame::ETHERTYPE_IPV4,
-            &frame::ipv4(from, to, protocol, payload),
-        )
+        frame::ethernet(mac, [2; 6], frame::ETHERTYPE_IPV4, &frame::ipv4(from, to, protocol, payload))
     };
     let any = [0x80; 40];
     let udp = |payload: &[u8]| datagram(mac, 20_000, payload);
@@ -159,26 +118,10 @@ fn ip_and_udp(mac: [u8; 6]) -> Vec<Case> {
     let udp_length = frame::UDP_OF_V4 + 4..frame::UDP_OF_V4 + 6;
     let udp_checksum = frame::UDP_OF_V4 + 6;
     vec![
-        (
-            DropReason::IpSourceInvalid,
-            "a multicast source",
-            ip([224, 0, 0, 5].into(), to, frame::UDP, &any),
-        ),
-        (
-            DropReason::IpSourceInvalid,
-            "a loopback source",
-            ip(Ipv4Addr::LOCALHOST, to, frame::UDP, &any),
-        ),
-        (
-            DropReason::IpSourceInvalid,
-            "no source",
-            ip(Ipv4Addr::UNSPECIFIED, to, frame::UDP, &any),
-        ),
-        (
-            DropReason::IpNotLocal,
-            "a neighbour's address",
-            ip(from, [10, 78, 1, 9].into(), frame::UDP, &any),
-        ),
+        (DropReason::IpSourceInvalid, "a multicast source", ip([224, 0, 0, 5].into(), to, frame::UDP, &any)),
+        (DropReason::IpSourceInvalid, "a loopback source", ip(Ipv4Addr::LOCALHOST, to, frame::UDP, &any)),
+        (DropReason::IpSourceInvalid, "no source", ip(Ipv4Addr::UNSPECIFIED, to, frame::UDP, &any)),
+        (DropReason::IpNotLocal, "a neighbour's address", ip(from, [10, 78, 1, 9].into(), frame::UDP, &any)),
         (
             DropReason::IpNotLocal,
             "an address of another port",
@@ -199,16 +142,8 @@ fn ip_and_udp(mac: [u8; 6]) -> Vec<Case> {
                 frame[udp_length.clone()].copy_from_slice(&[0, 7]);
             }),
         ),
-        (
-            DropReason::UdpMalformed,
-            "four bytes of header",
-            ip(from, to, frame::UDP, &[0, 1, 0, 2]),
-        ),
-        (
-            DropReason::UdpChecksum,
-            "a flipped checksum bit",
-            spoil(&|frame| frame[udp_checksum] ^= 1),
-        ),
+        (DropReason::UdpMalformed, "four bytes of header", ip(from, to, frame::UDP, &[0, 1, 0, 2])),
+        (DropReason::UdpChecksum, "a flipped checksum bit", spoil(&|frame| frame[udp_checksum] ^= 1)),
         (
             DropReason::UdpChecksum,
             "no checksum over IPv6",
@@ -217,11 +152,7 @@ fn ip_and_udp(mac: [u8; 6]) -> Vec<Case> {
             }),
         ),
         (DropReason::PayloadEmpty, "no payload", udp(&[])),
-        (
-            DropReason::DemuxUnknown,
-            "a first byte of nobody",
-            udp(&[200; 40]),
-        ),
+        (DropReason::DemuxUnknown, "a first byte of nobody", udp(&[200; 40])),
     ]
 }
 
@@ -250,82 +181,26 @@ fn stream_and_open(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             "STUN for a port without a leg",
             to(20_998, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]),
         ),
-        (
-            DropReason::RtpUnexpected,
-            "RTP on an RTCP port",
-            from_to(mac, 30_003, 20_003, &good),
-        ),
-        (
-            DropReason::RtcpUnexpected,
-            "RTCP on an RTP port",
-            to(20_002, &plain_rtcp),
-        ),
-        (
-            DropReason::SourceNotPinned,
-            "another source port",
-            from_to(mac, 30_999, 20_000, &good),
-        ),
-        (
-            DropReason::RtpMalformed,
-            "three bytes of RTP",
-            to(20_000, &[0x80, 96, 0]),
-        ),
-        (
-            DropReason::RtpMalformed,
-            "fifteen CSRCs and no room for them",
-            to(20_000, &rtp(0x8f, &[0; 30])),
-        ),
+        (DropReason::RtpUnexpected, "RTP on an RTCP port", from_to(mac, 30_003, 20_003, &good)),
+        (DropReason::RtcpUnexpected, "RTCP on an RTP port", to(20_002, &plain_rtcp)),
+        (DropReason::SourceNotPinned, "another source port", from_to(mac, 30_999, 20_000, &good)),
+        (DropReason::RtpMalformed, "three bytes of RTP", to(20_000, &[0x80, 96, 0])),
+        (DropReason::RtpMalformed, "fifteen CSRCs and no room for them", to(20_000, &rtp(0x8f, &[0; 30]))),
         (
             DropReason::RtpMalformed,
             "an extension longer than the packet",
             to(20_000, &rtp(0x90, &[0xbe, 0xde, 1, 0, 0])),
         ),
-        (
-            DropReason::RtcpMalformed,
-            "four bytes of RTCP",
-            to(20_000, &plain_rtcp[..4]),
-        ),
-        (
-            DropReason::SrtpTruncated,
-            "an eight-byte tag",
-            to(20_000, &rtp(0x80, &[7; 8])),
-        ),
-        (
-            DropReason::SrtpTruncated,
-            "SRTCP without room for its trailer",
-            to(20_000, &plain_rtcp[..20]),
-        ),
-        (
-            DropReason::SrtpAuthFailed,
-            "a flipped bit in the first packet",
-            to(20_000, &forged),
-        ),
-        (
-            DropReason::SrtpAuthFailed,
-            "plaintext on an encrypted leg",
-            to(20_000, &rtp(0x80, &[9; 100])),
-        ),
-        (
-            DropReason::NextHopUnresolved,
-            "a good packet to a remote that is not there",
-            to(20_000, &good),
-        ),
+        (DropReason::RtcpMalformed, "four bytes of RTCP", to(20_000, &plain_rtcp[..4])),
+        (DropReason::SrtpTruncated, "an eight-byte tag", to(20_000, &rtp(0x80, &[7; 8]))),
+        (DropReason::SrtpTruncated, "SRTCP without room for its trailer", to(20_000, &plain_rtcp[..20])),
+        (DropReason::SrtpAuthFailed, "a flipped bit in the first packet", to(20_000, &forged)),
+        (DropReason::SrtpAuthFailed, "plaintext on an encrypted leg", to(20_000, &rtp(0x80, &[9; 100]))),
+        (DropReason::NextHopUnresolved, "a good packet to a remote that is not there", to(20_000, &good)),
         (DropReason::SrtpReplayed, "the same again", to(20_000, &good)),
-        (
-            DropReason::SrtpAuthFailed,
-            "a tag that lost its last byte",
-            to(20_000, &cut),
-        ),
-        (
-            DropReason::SsrcChanged,
-            "another SSRC under the same key",
-            to(20_000, &stranger.rtp(b"voice")),
-        ),
-        (
-            DropReason::SrtpTooOld,
-            "an index behind the window",
-            to(20_000, &early.rtp(b"voice")),
-        ),
+        (DropReason::SrtpAuthFailed, "a tag that lost its last byte", to(20_000, &cut)),
+        (DropReason::SsrcChanged, "another SSRC under the same key", to(20_000, &stranger.rtp(b"voice"))),
+        (DropReason::SrtpTooOld, "an index behind the window", to(20_000, &early.rtp(b"voice"))),
         (DropReason::SrtcpNotEncrypted, "a clear E-bit", to(20_000, &clear)),
     ]
 }
@@ -368,11 +243,7 @@ fn inspect_and_after(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             "more padding than payload",
             to(20_000, &sealer.rtp_with(0xa0, PAYLOAD_TYPE, &[], &[1, 2, 3, 5])),
         ),
-        (
-            DropReason::RtpPayloadEmpty,
-            "no payload",
-            to(20_000, &sealer.rtp(&[])),
-        ),
+        (DropReason::RtpPayloadEmpty, "no payload", to(20_000, &sealer.rtp(&[]))),
         (
             DropReason::RtpPayloadEmpty,
             "nothing but padding",
@@ -388,16 +259,8 @@ fn inspect_and_after(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             "a length behind the packet's end",
             to(20_000, &sealer.rtcp(200, 9, &[0; 20])),
         ),
-        (
-            DropReason::NextHopUnresolved,
-            "a good RTCP packet",
-            to(20_000, &sealer.rtcp(200, 6, &[0; 20])),
-        ),
-        (
-            DropReason::RemoteUnknown,
-            "a leg whose remote nobody knows",
-            to(20_004, &to_learner.rtp(b"voice")),
-        ),
+        (DropReason::NextHopUnresolved, "a good RTCP packet", to(20_000, &sealer.rtcp(200, 6, &[0; 20]))),
+        (DropReason::RemoteUnknown, "a leg whose remote nobody knows", to(20_004, &to_learner.rtp(b"voice"))),
         (
             DropReason::RemoteUnknown,
             "the last SRTCP index there is",
@@ -408,10 +271,6 @@ fn inspect_and_after(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             "an SRTCP index from the beginning again",
             to(20_004, &to_learner.rtcp(200, 6, &[0; 20])),
         ),
-        (
-            DropReason::MtuExceeded,
-            "600 bytes for an MTU of 576",
-            to(20_006, &to_small.rtp(&[7; 600])),
-        ),
+        (DropReason::MtuExceeded, "600 bytes for an MTU of 576", to(20_006, &to_small.rtp(&[7; 600]))),
     ]
 }

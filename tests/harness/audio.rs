@@ -59,16 +59,10 @@ pub fn loudness(samples: &[i16]) -> f64 {
 /// sound, near 0 for another one.
 pub fn correlation(one: &[i16], other: &[i16], shift: usize) -> f64 {
     // Coarse over every 16th shift on every 8th sample, then exactly around the best.
-    let coarse = (0..=2 * shift)
-        .step_by(16)
-        .map(|at| (at, at_shift(one, other, at, shift, 8)));
-    let (best, _) = coarse
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .expect("at least one shift");
+    let coarse = (0..=2 * shift).step_by(16).map(|at| (at, at_shift(one, other, at, shift, 8)));
+    let (best, _) = coarse.max_by(|a, b| a.1.total_cmp(&b.1)).expect("at least one shift");
     let around = best.saturating_sub(16)..=(best + 16).min(2 * shift);
-    around
-        .map(|at| at_shift(one, other, at, shift, 1))
-        .fold(f64::MIN, f64::max)
+    around.map(|at| at_shift(one, other, at, shift, 1)).fold(f64::MIN, f64::max)
 }
 
 /// Correlation with `other` moved by `at - shift` samples, on every `step`-th of them.
@@ -102,9 +96,7 @@ mod tests {
         // Low-pass, as speech is.
         let smooth = |seed| -> Vec<i16> {
             let raw: Vec<i16> = noise(seed).take(20_000).collect();
-            raw.windows(40)
-                .map(|w| (w.iter().map(|&s| i32::from(s)).sum::<i32>() / 40) as i16)
-                .collect()
+            raw.windows(40).map(|w| (w.iter().map(|&s| i32::from(s)).sum::<i32>() / 40) as i16).collect()
         };
         let (one, stranger) = (smooth(1), smooth(2));
         assert!(correlation(&one, &one[700..], 960) > 0.999);

@@ -41,13 +41,7 @@ impl Sealer {
     /// For what the remote of `leg` sends; the first packet has index `first`.
     pub fn new(leg: &LegText, ssrc: u32, first: u64) -> Self {
         let key = &leg.keys().remote;
-        Sealer {
-            rtp: RtpOutbound::new(key),
-            rtcp: RtcpOutbound::new(key),
-            ssrc,
-            next: first,
-            next_rtcp: 1,
-        }
+        Sealer { rtp: RtpOutbound::new(key), rtcp: RtcpOutbound::new(key), ssrc, next: first, next_rtcp: 1 }
     }
 
     /// The index of the next packet.
@@ -74,9 +68,7 @@ impl Sealer {
         let header = packet.len();
         packet.extend(payload);
         packet.extend([0; TAG_LEN]);
-        self.rtp
-            .seal(&mut packet, header, self.ssrc, index)
-            .expect("a fresh index");
+        self.rtp.seal(&mut packet, header, self.ssrc, index).expect("a fresh index");
         packet
     }
 
@@ -90,9 +82,7 @@ impl Sealer {
         let mut packet = rtcp_header(packet_type, words, self.ssrc);
         packet.extend(body);
         packet.extend([0; TAG_LEN + SRTCP_INDEX_LEN]);
-        self.rtcp
-            .seal(&mut packet, self.next_rtcp)
-            .expect("a fresh index");
+        self.rtcp.seal(&mut packet, self.next_rtcp).expect("a fresh index");
         self.next_rtcp = self.next_rtcp.saturating_add(1);
         packet
     }
@@ -146,9 +136,7 @@ impl Phone {
         let mut buffer = [0; 2048];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            self.socket
-                .set_read_timeout(Some(left.max(Duration::from_millis(1))))
-                .expect("not zero");
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("not zero");
             if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
                 assert_eq!(from, self.gateway, "somebody else sends to the phone");
                 if let Some(index) = self.open(&mut buffer[..len]) {
@@ -167,10 +155,7 @@ impl Phone {
         match self.open.open(packet, 12, ssrc, seq) {
             Ok(opened) => {
                 let index = opened.index.as_u64();
-                assert!(
-                    self.heard.insert(index),
-                    "index {index} was sent twice under one key"
-                );
+                assert!(self.heard.insert(index), "index {index} was sent twice under one key");
                 assert_eq!(
                     packet[12..opened.len],
                     index.to_be_bytes().repeat(20),
@@ -195,8 +180,5 @@ pub fn connect(from: &mut Phone, to: &mut Phone, limit: Duration) {
             return;
         }
     }
-    panic!(
-        "no packet came through within {limit:?}; refused: {:?}",
-        to.refused
-    );
+    panic!("no packet came through within {limit:?}; refused: {:?}", to.refused);
 }

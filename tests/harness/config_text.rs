@@ -32,7 +32,6 @@ pub struct PortText {
     pub name: &'static str,
     pub device: String,
     pub addresses: Vec<String>,
-    pub mac: Option<&'static str>,
     pub mtu: Option<u16>,
     pub descriptors: Option<u16>,
 }
@@ -90,7 +89,6 @@ impl PortText {
             name,
             device: device.into(),
             addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
-            mac: None,
             mtu: None,
             descriptors: None,
         }
@@ -157,21 +155,14 @@ impl LegText {
 impl SessionText {
     /// A session.
     pub fn new(id: &str, a: LegText, b: LegText) -> Self {
-        SessionText {
-            id: id.to_owned(),
-            a,
-            b,
-        }
+        SessionText { id: id.to_owned(), a, b }
     }
 }
 
 impl ConfigText {
     /// The file's text.
     pub fn render(&self) -> String {
-        let state = self
-            .state_directory
-            .as_ref()
-            .map_or("none".into(), |path| path.display().to_string());
+        let state = self.state_directory.as_ref().map_or("none".into(), |path| path.display().to_string());
         let (name, hugepages, buffers) = (&self.name, self.hugepages_mib, self.buffers);
         let (workers, shared) = (&self.workers, self.allow_shared);
         let mut text = format!(
@@ -192,17 +183,11 @@ impl ConfigText {
                 text,
                 "\n[[port]]\nname = \"{name}\"\ndevice = \"{device}\"\naddresses = {addresses:?}\n"
             );
-            if let Some(mac) = port.mac {
-                let _ = writeln!(text, "mac = \"{mac}\"");
-            }
             if let Some(mtu) = port.mtu {
                 let _ = writeln!(text, "mtu = {mtu}");
             }
             if let Some(descriptors) = port.descriptors {
-                let _ = writeln!(
-                    text,
-                    "rx_descriptors = {descriptors}\ntx_descriptors = {descriptors}"
-                );
+                let _ = writeln!(text, "rx_descriptors = {descriptors}\ntx_descriptors = {descriptors}");
             }
         }
         if let Some(file) = &self.sessions_file {

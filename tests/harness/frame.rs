@@ -56,13 +56,8 @@ pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next_header: u8, payload: &[u8]) -> Ve
 /// A UDP datagram in an IP packet of the addresses' family, with checksums.
 pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let len = (8 + payload.len()) as u16;
-    let mut datagram = [
-        from.port().to_be_bytes(),
-        to.port().to_be_bytes(),
-        len.to_be_bytes(),
-        [0, 0],
-    ]
-    .concat();
+    let mut datagram =
+        [from.port().to_be_bytes(), to.port().to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
     datagram.extend(payload);
     let mut pseudo = match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),

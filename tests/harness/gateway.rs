@@ -70,13 +70,7 @@ impl Gateway {
             scrape::get(metrics, "/ready").filter(|(status, _)| *status == 200)
         });
         let ports = config.ports.iter().map(|port| port.name).collect();
-        Gateway {
-            config: path,
-            process,
-            metrics,
-            report,
-            ports,
-        }
+        Gateway { config: path, process, metrics, report, ports }
     }
 
     /// Starts a gateway that is expected to refuse, and returns how it did.
@@ -84,10 +78,7 @@ impl Gateway {
         let path = write_config(machine, config);
         let mut process = Process::spawn("voxlane", command(&path, &machine.path("refused.json")));
         let status = process.wait(START);
-        Refusal {
-            code: status.code(),
-            text: process.text(),
-        }
+        Refusal { code: status.code(), text: process.text() }
     }
 
     /// The process id.
@@ -116,17 +107,13 @@ impl Gateway {
     /// A page on which every received frame has its fate: scrapes until the queues are quiet.
     pub fn quiet_scrape(&self) -> Scrape {
         let mut before = u64::MAX;
-        wait_until(
-            "all queues to be quiet and balanced",
-            Duration::from_secs(10),
-            || {
-                let page = self.scrape();
-                let rx = page.sum("voxlane_rx_packets_total", &[]);
-                let quiet = rx == before && self.ports.iter().all(|port| page.unaccounted(port) == 0);
-                before = rx;
-                quiet.then_some(page)
-            },
-        )
+        wait_until("all queues to be quiet and balanced", Duration::from_secs(10), || {
+            let page = self.scrape();
+            let rx = page.sum("voxlane_rx_packets_total", &[]);
+            let quiet = rx == before && self.ports.iter().all(|port| page.unaccounted(port) == 0);
+            before = rx;
+            quiet.then_some(page)
+        })
     }
 
     /// Waits until the page satisfies `condition`.
@@ -156,12 +143,7 @@ impl Gateway {
         let text = fs::read_to_string(&self.report)
             .unwrap_or_else(|error| panic!("no report at {}: {error}\n{log}", self.report.display()));
         let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
-        let stopped = Stopped {
-            report,
-            took,
-            status,
-            log,
-        };
+        let stopped = Stopped { report, took, status, log };
         stopped.assert_clean();
         stopped
     }
@@ -182,10 +164,8 @@ impl Stopped {
         assert!(!queues.is_empty(), "no queue in {report:#}");
         for queue in queues {
             let of = |key: &str| count(queue, key);
-            let (into, out) = (
-                of("rx") + of("handed_in"),
-                of("tx") + of("dropped") + of("punted") + of("handed_out"),
-            );
+            let (into, out) =
+                (of("rx") + of("handed_in"), of("tx") + of("dropped") + of("punted") + of("handed_out"));
             assert_eq!(into, out, "queue out of balance: {queue:#}");
             let reasons: u64 = drops_of(queue).values().sum();
             assert_eq!(reasons, of("dropped"), "drop reasons do not add up: {queue:#}");
@@ -219,11 +199,7 @@ impl Stopped {
     }
 
     fn queues_of<'s>(&'s self, port: &'s str) -> impl Iterator<Item = &'s Value> {
-        self.report["queues"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(move |queue| queue["port"] == port)
+        self.report["queues"].as_array().into_iter().flatten().filter(move |queue| queue["port"] == port)
     }
 }
 
@@ -234,28 +210,15 @@ pub fn binary() -> &'static Path {
 
 fn command(config: &Path, report: &Path) -> std::process::Command {
     let mut command = process::command(binary().to_str().expect("a UTF-8 target directory"));
-    command
-        .arg("run")
-        .arg("--config")
-        .arg(config)
-        .arg("--report")
-        .arg(report)
-        .stdin(Stdio::null());
+    command.arg("run").arg("--config").arg(config).arg("--report").arg(report).stdin(Stdio::null());
     command
 }
 
 fn count(value: &Value, key: &str) -> u64 {
-    value[key]
-        .as_u64()
-        .unwrap_or_else(|| panic!("no figure {key:?} in {value:#}"))
+    value[key].as_u64().unwrap_or_else(|| panic!("no figure {key:?} in {value:#}"))
 }
 
 fn drops_of(queue: &Value) -> BTreeMap<String, u64> {
-    let reasons = queue["dropped_by_reason"]
-        .as_object()
-        .expect("a queue has its drops by reason");
-    reasons
-        .iter()
-        .map(|(reason, frames)| (reason.clone(), frames.as_u64().expect("a count")))
-        .collect()
+    let reasons = queue["dropped_by_reason"].as_object().expect("a queue has its drops by reason");
+    reasons.iter().map(|(reason, frames)| (reason.clone(), frames.as_u64().expect("a count"))).collect()
 }

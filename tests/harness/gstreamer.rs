@@ -46,9 +46,7 @@ pub fn reference(wav: &Path, output: &Path) {
         wav.display(),
         output.display()
     );
-    run(process::command("gst-launch-1.0")
-        .arg("-q")
-        .args(pipeline.split_whitespace()));
+    run(process::command("gst-launch-1.0").arg("-q").args(pipeline.split_whitespace()));
 }
 
 impl Talker {
@@ -77,10 +75,7 @@ impl Talker {
             local.port(),
             opus.display()
         );
-        Talker {
-            process: launch(namespace, "gst-talker", &pipeline),
-            opus,
-        }
+        Talker { process: launch(namespace, "gst-talker", &pipeline), opus }
     }
 
     /// Waits for the end of the file.

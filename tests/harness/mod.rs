@@ -5,11 +5,7 @@
 //! by sleeping for a fixed time: [`wait_until`] polls a condition up to a deadline. One lock file serialises the
 //! tests, because they share hugepages and cores.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test binary uses a part of the harness"
-)]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of the harness")]
 #![forbid(unsafe_code)]
 
 pub mod audio;
@@ -62,8 +58,7 @@ impl Machine {
             "the end-to-end tests make namespaces and reserve hugepages: run them as root, `sudo make test`"
         );
         let lock = File::create(LOCK_FILE).unwrap_or_else(|error| panic!("cannot open {LOCK_FILE}: {error}"));
-        lock.lock()
-            .unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
+        lock.lock().unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
         namespace::remove_leftovers();
         reserve_hugepages();
         prepare_runtime_directory();
@@ -71,10 +66,7 @@ impl Machine {
             .prefix("voxlane-test-")
             .tempdir()
             .expect("the temporary directory is writable");
-        Machine {
-            directory,
-            _lock: lock,
-        }
+        Machine { directory, _lock: lock }
     }
 
     /// The test's own directory.
@@ -140,8 +132,7 @@ pub fn sh(line: &str) -> String {
 
 /// A literal address.
 pub fn addr(text: &str) -> SocketAddr {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
 }
 
 /// The gateway keeps its index journal in memory; /run is on a disk in many containers.
@@ -154,10 +145,7 @@ fn prepare_runtime_directory() {
 
 fn reserve_hugepages() {
     let reserved = || {
-        fs::read_to_string(HUGEPAGES_FILE)
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok())
-            .unwrap_or(0)
+        fs::read_to_string(HUGEPAGES_FILE).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0)
     };
     if reserved() < HUGEPAGES {
         // The kernel gives what it can find; never lowered, because others may use them.
@@ -169,10 +157,7 @@ fn reserve_hugepages() {
         );
     }
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    if !mounts
-        .lines()
-        .any(|line| line.split_whitespace().nth(2) == Some("hugetlbfs"))
-    {
+    if !mounts.lines().any(|line| line.split_whitespace().nth(2) == Some("hugetlbfs")) {
         fs::create_dir_all("/dev/hugepages").expect("/dev is writable for root");
         sh("mount -t hugetlbfs nodev /dev/hugepages");
     }

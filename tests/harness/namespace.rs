@@ -33,11 +33,7 @@ pub struct Veth {
 /// Removes what a killed test left behind. Only for the holder of the lock.
 pub(super) fn remove_leftovers() {
     for line in sh("ip netns list").lines() {
-        if let Some(name) = line
-            .split_whitespace()
-            .next()
-            .filter(|name| name.starts_with(PREFIX))
-        {
+        if let Some(name) = line.split_whitespace().next().filter(|name| name.starts_with(PREFIX)) {
             sh(&format!("ip netns delete {name}"));
         }
     }
@@ -96,9 +92,7 @@ impl Namespace {
                     .map(|path| fs::read_to_string(path).unwrap_or_default())
             });
             let bound = tables.iter().flat_map(|table| table.lines()).any(|line| {
-                line.split_whitespace()
-                    .nth(1)
-                    .is_some_and(|local| format!("{local} ").ends_with(&wanted))
+                line.split_whitespace().nth(1).is_some_and(|local| format!("{local} ").ends_with(&wanted))
             });
             bound.then_some(())
         });
@@ -119,28 +113,16 @@ impl Veth {
         let base = unique();
         let (host, peer) = (format!("{base}h"), format!("{base}p"));
         let inside = &namespace.name;
-        sh(&format!(
-            "ip link add {host} type veth peer name {peer} netns {inside}"
-        ));
-        let veth = Veth {
-            host,
-            peer,
-            namespace: inside.clone(),
-        };
+        sh(&format!("ip link add {host} type veth peer name {peer} netns {inside}"));
+        let veth = Veth { host, peer, namespace: inside.clone() };
         let (host, peer) = (&veth.host, &veth.peer);
         sh(&format!("sysctl -qw net.ipv6.conf.{host}.disable_ipv6=1"));
-        sh(&format!(
-            "ethtool -K {host} tx off rx off gso off gro off tso off"
-        ));
-        namespace.sh(&format!(
-            "ethtool -K {peer} tx off rx off gso off gro off tso off"
-        ));
+        sh(&format!("ethtool -K {host} tx off rx off gso off gro off tso off"));
+        namespace.sh(&format!("ethtool -K {peer} tx off rx off gso off gro off tso off"));
         let silent = u8::from(!addresses.iter().any(|address| address.contains(':')));
-        for setting in [
-            format!("disable_ipv6={silent}"),
-            "accept_dad=0".to_owned(),
-            "router_solicitations=0".to_owned(),
-        ] {
+        for setting in
+            [format!("disable_ipv6={silent}"), "accept_dad=0".to_owned(), "router_solicitations=0".to_owned()]
+        {
             namespace.sh(&format!("sysctl -qw net.ipv6.conf.{peer}.{setting}"));
         }
         for address in addresses {
@@ -164,10 +146,7 @@ impl Veth {
 
     /// MAC address of the inner end.
     pub fn peer_mac(&self) -> [u8; 6] {
-        let text = sh(&format!(
-            "ip -n {} -brief link show dev {}",
-            self.namespace, self.peer
-        ));
+        let text = sh(&format!("ip -n {} -brief link show dev {}", self.namespace, self.peer));
         parse_mac(text.split_whitespace().nth(2).expect("name, state, address"))
     }
 

@@ -28,9 +28,7 @@ struct Output {
 /// A command that the kernel kills if the test dies without running its destructors.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", program])
-        .env("NO_COLOR", "1");
+    command.args(["--pdeathsig", "KILL", program]).env("NO_COLOR", "1");
     command
 }
 
@@ -45,14 +43,8 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
         let output = Arc::new(Output::default());
         let readers = [
-            child
-                .stdout
-                .take()
-                .map(|pipe| read_lines(pipe, Arc::clone(&output))),
-            child
-                .stderr
-                .take()
-                .map(|pipe| read_lines(pipe, Arc::clone(&output))),
+            child.stdout.take().map(|pipe| read_lines(pipe, Arc::clone(&output))),
+            child.stderr.take().map(|pipe| read_lines(pipe, Arc::clone(&output))),
         ];
         Process {
             name: name.to_owned(),
@@ -119,11 +111,7 @@ impl Process {
                 text()
             );
             let slice = Duration::from_millis(20);
-            lines = output
-                .grown
-                .wait_timeout(lines, slice)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            lines = output.grown.wait_timeout(lines, slice).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -148,12 +136,7 @@ impl Process {
                 }
                 return status;
             }
-            assert!(
-                start.elapsed() < limit,
-                "{} still runs after {limit:?}:\n{}",
-                self.name,
-                self.text()
-            );
+            assert!(start.elapsed() < limit, "{} still runs after {limit:?}:\n{}", self.name, self.text());
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -161,12 +144,7 @@ impl Process {
     /// Waits for the end and panics unless it was a success.
     pub fn wait_success(&mut self, limit: Duration) {
         let status = self.wait(limit);
-        assert!(
-            status.success(),
-            "{} ended with {status}:\n{}",
-            self.name,
-            self.text()
-        );
+        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.text());
     }
 
     /// All lines so far.
@@ -193,9 +171,7 @@ impl Output {
 
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..)
-        .unwrap_or_default()
-        .join("\n")
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
 fn read_lines(pipe: impl Read + Send + 'static, output: Arc<Output>) -> JoinHandle<()> {
@@ -203,9 +179,7 @@ fn read_lines(pipe: impl Read + Send + 'static, output: Arc<Output>) -> JoinHand
         let mut pipe = BufReader::new(pipe);
         let mut bytes = Vec::new();
         while matches!(pipe.read_until(b'\n', &mut bytes), Ok(1..)) {
-            output
-                .lines()
-                .push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
+            output.lines().push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
             output.grown.notify_all();
             bytes.clear();
         }

@@ -27,20 +27,11 @@ impl RawSocket {
             let address = getifaddrs()
                 .expect("the kernel lists interfaces")
                 .filter_map(|interface| interface.address)
-                .find_map(|address| {
-                    address
-                        .as_link_addr()
-                        .copied()
-                        .filter(|link| link.ifindex() == index)
-                })
+                .find_map(|address| address.as_link_addr().copied().filter(|link| link.ifindex() == index))
                 .expect("a veth has a link-layer address");
-            let socket = socket(
-                AddressFamily::Packet,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                SockProtocol::EthAll,
-            )
-            .expect("root opens packet sockets");
+            let socket =
+                socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
+                    .expect("root opens packet sockets");
             bind(socket.as_raw_fd(), &address)
                 .unwrap_or_else(|error| panic!("cannot bind to {name}: {error}"));
             RawSocket(socket)

@@ -39,12 +39,9 @@ pub fn get(server: SocketAddr, path: &str) -> Option<(u16, String)> {
 impl Scrape {
     /// Parses a page.
     pub fn parse(text: String) -> Self {
-        let lines = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let samples = lines
-            .map(|line| parse_line(line).unwrap_or_else(|| panic!("not a sample: {line:?}")))
-            .collect();
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples =
+            lines.map(|line| parse_line(line).unwrap_or_else(|| panic!("not a sample: {line:?}"))).collect();
         Scrape { text, samples }
     }
 
@@ -79,9 +76,8 @@ impl Scrape {
         let mut drops = BTreeMap::new();
         for sample in self.samples("voxlane_dropped_packets_total", &[("port", port)]) {
             if sample.value > 0.0 {
-                *drops
-                    .entry(sample.labels.get("reason").cloned().unwrap_or_default())
-                    .or_default() += sample.value as u64;
+                *drops.entry(sample.labels.get("reason").cloned().unwrap_or_default()).or_default() +=
+                    sample.value as u64;
             }
         }
         drops
@@ -96,10 +92,9 @@ impl Scrape {
     pub fn unaccounted(&self, port: &str) -> i128 {
         let of = |name: &str| i128::from(self.port(name, port));
         let handed = |direction: &str| {
-            i128::from(self.sum(
-                "voxlane_handed_over_packets_total",
-                &[("port", port), ("direction", direction)],
-            ))
+            i128::from(
+                self.sum("voxlane_handed_over_packets_total", &[("port", port), ("direction", direction)]),
+            )
         };
         of("voxlane_rx_packets_total") + handed("in")
             - of("voxlane_tx_packets_total")
@@ -113,11 +108,7 @@ fn parse_line(line: &str) -> Option<Sample> {
     let (series, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
     let Some((name, labels)) = series.split_once('{') else {
-        return Some(Sample {
-            name: series.to_owned(),
-            labels: BTreeMap::new(),
-            value,
-        });
+        return Some(Sample { name: series.to_owned(), labels: BTreeMap::new(), value });
     };
     let labels = labels.strip_suffix('}')?;
     // No label value of the gateway holds a quote or a comma followed by one.
@@ -125,9 +116,5 @@ fn parse_line(line: &str) -> Option<Sample> {
         let (key, value) = pair.split_once("=\"")?;
         Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
     });
-    Some(Sample {
-        name: name.to_owned(),
-        labels: pairs.collect::<Option<_>>()?,
-        value,
-    })
+    Some(Sample { name: name.to_owned(), labels: pairs.collect::<Option<_>>()?, value })
 }

@@ -18,18 +18,12 @@ pub struct Testpmd {
 
 /// The memif socket of a gateway port as the gateway's device string.
 pub fn memif_server(number: usize, socket: &Path) -> String {
-    format!(
-        "net_memif{number},role=server,id=0,socket={},socket-abstract=no",
-        socket.display()
-    )
+    format!("net_memif{number},role=server,id=0,socket={},socket-abstract=no", socket.display())
 }
 
 /// The other end of it. Long rings ride out the scheduler of a machine with two cores.
 pub fn memif_client(number: usize, socket: &Path) -> String {
-    format!(
-        "net_memif{number},role=client,id=0,socket={},socket-abstract=no,rsize=13",
-        socket.display()
-    )
+    format!("net_memif{number},role=client,id=0,socket={},socket-abstract=no,rsize=13", socket.display())
 }
 
 impl Testpmd {
@@ -56,10 +50,7 @@ impl Testpmd {
             .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=32768"])
             .args(arguments);
         let process = Process::spawn("testpmd", command);
-        let mut testpmd = Testpmd {
-            process,
-            running: false,
-        };
+        let mut testpmd = Testpmd { process, running: false };
         testpmd.wait_for_link();
         testpmd
     }
@@ -81,16 +72,12 @@ impl Testpmd {
         let seen = self.process.lines_so_far();
         self.command("stop");
         // "  RX-packets: 0   RX-dropped: 0 ...", then "  TX-packets: 12345 ...", for the port.
-        let sent = self
-            .process
-            .line_after(seen, "the port's statistics", LIMIT, |line| {
-                let (_, rest) = line.split_once("TX-packets:")?;
-                rest.split_whitespace().next()?.parse().ok()
-            });
+        let sent = self.process.line_after(seen, "the port's statistics", LIMIT, |line| {
+            let (_, rest) = line.split_once("TX-packets:")?;
+            rest.split_whitespace().next()?.parse().ok()
+        });
         self.process
-            .line_after(seen, "the traffic to stop", LIMIT, |line| {
-                line.contains("Done.").then_some(())
-            });
+            .line_after(seen, "the traffic to stop", LIMIT, |line| line.contains("Done.").then_some(()));
         self.running = false;
         sent
     }
@@ -109,20 +96,13 @@ impl Testpmd {
         loop {
             let seen = self.process.lines_so_far();
             self.command("show port info 0");
-            let up = self
-                .process
-                .line_after(seen, "the port's link status", LIMIT, |line| {
-                    line.split_once("Link status:")
-                        .map(|(_, status)| status.trim() == "up")
-                });
+            let up = self.process.line_after(seen, "the port's link status", LIMIT, |line| {
+                line.split_once("Link status:").map(|(_, status)| status.trim() == "up")
+            });
             if up {
                 return;
             }
-            assert!(
-                start.elapsed() < LIMIT,
-                "testpmd's memif link stays down:\n{}",
-                self.process.text()
-            );
+            assert!(start.elapsed() < LIMIT, "testpmd's memif link stays down:\n{}", self.process.text());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -36,25 +36,12 @@ impl Voxload {
         let name = unique();
         let json = machine.path(&format!("{name}.voxload.json"));
         let mut command = process::command(binary.to_str().expect("a UTF-8 target directory"));
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(&gateway.config)
-            .args(["--file-prefix", &name, "--core", "0"]);
+        command.arg("run").arg("--config").arg(&gateway.config).args(["--file-prefix", &name, "--core", "0"]);
         for (number, (port, socket)) in ports.iter().enumerate() {
-            command
-                .arg("--port")
-                .arg(format!("{port}={}", testpmd::memif_client(number, socket)));
+            command.arg("--port").arg(format!("{port}={}", testpmd::memif_client(number, socket)));
         }
-        command
-            .arg("--json")
-            .arg(&json)
-            .args(["--progress", "none", "--wait-link", "20"])
-            .args(arguments);
-        Voxload {
-            process: Process::spawn("voxload", command),
-            json,
-        }
+        command.arg("--json").arg(&json).args(["--progress", "none", "--wait-link", "20"]).args(arguments);
+        Voxload { process: Process::spawn("voxload", command), json }
     }
 
     /// Whether it still runs.
@@ -83,9 +70,7 @@ impl Voxload {
 impl Verdict {
     /// A figure of the report.
     pub fn count(&self, key: &str) -> u64 {
-        self.report[key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no figure {key:?} in {:#}", self.report))
+        self.report[key].as_u64().unwrap_or_else(|| panic!("no figure {key:?} in {:#}", self.report))
     }
 
     /// How many packets were spoiled on purpose in the way `kind`.

@@ -91,14 +91,7 @@ impl FakeGateway {
                 gateways: Vec::new(),
                 mtu: 1500,
             };
-            Host::new(
-                interface,
-                HostLimits {
-                    arp_per_second: 1_000,
-                    icmp_per_second: 1_000,
-                    next_hops: 16,
-                },
-            )
+            Host::new(interface, HostLimits { arp_per_second: 1_000, icmp_per_second: 1_000, next_hops: 16 })
         };
         let mut legs = HashMap::new();
         for session in &config.sessions {
@@ -130,11 +123,7 @@ impl FakeGateway {
             }
             Err(_) => return self.refuse("malformed"),
         };
-        assert_eq!(
-            frame[..6],
-            [2, 0, 0, 0, 2, port as u8],
-            "sent to the MAC address that was resolved"
-        );
+        assert_eq!(frame[..6], [2, 0, 0, 0, 2, port as u8], "sent to the MAC address that was resolved");
         // With RTCP on the next port, RTP has the even one.
         let even = SocketAddr::new(datagram.destination.ip(), datagram.destination.port() & !1);
         let Some(stream) = self.legs.get_mut(&even) else {
@@ -142,19 +131,13 @@ impl FakeGateway {
         };
         let packet = &mut frame[datagram.payload];
         if demux::is_rtcp(packet) {
-            assert_eq!(
-                datagram.source, stream.remotes[1],
-                "RTCP comes from its own address"
-            );
+            assert_eq!(datagram.source, stream.remotes[1], "RTCP comes from its own address");
             if let Some((out_port, frame)) = stream.relay_rtcp(packet, self.fault) {
                 self.out[out_port].push(frame);
             }
             return;
         }
-        assert_eq!(
-            datagram.source, stream.remotes[0],
-            "media comes from the leg's remote"
-        );
+        assert_eq!(datagram.source, stream.remotes[0], "media comes from the leg's remote");
         match stream.relay(packet, self.fault) {
             Err(reason) => self.refuse(reason),
             Ok(frames) => {
@@ -321,8 +304,7 @@ impl RelayedStream {
         }
         if let Some(seal) = &mut self.seal_rtcp {
             frame.extend_from_slice(&[0; TAG_LEN + SRTCP_INDEX_LEN]);
-            seal.seal(&mut frame[template.len()..], number)
-                .expect("a fresh index");
+            seal.seal(&mut frame[template.len()..], number).expect("a fresh index");
         }
         let len = frame.len() - template.len();
         template.finish(&mut frame, len);

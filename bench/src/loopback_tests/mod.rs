@@ -122,10 +122,7 @@ impl Run {
     /// Makes the run; also returns the gateway with its counts.
     fn make(&self) -> (Result<Report, PrepareError>, Rc<RefCell<FakeGateway>>) {
         let config = Config::parse("test.toml", &self.config, Path::new(".")).expect("a valid configuration");
-        let names = config
-            .ports
-            .iter()
-            .map(|port| (port.name.clone(), "net_test0".to_owned()));
+        let names = config.ports.iter().map(|port| (port.name.clone(), "net_test0".to_owned()));
         let devices: BTreeMap<_, _> = names.collect();
         let plan =
             Plan::new(&config, &devices, self.sessions, self.directions).expect("a playable configuration");
@@ -148,32 +145,18 @@ impl Run {
         };
         let traffic = Traffic::new(&plan, &MACS, options, Arc::clone(&stats)).expect("one family per leg");
         let streams = traffic.streams() as u64;
-        let reports = self
-            .rtcp
-            .then(|| Reports::new(&plan, &MACS, &traffic, Arc::clone(&stats)));
+        let reports = self.rtcp.then(|| Reports::new(&plan, &MACS, &traffic, Arc::clone(&stats)));
         let mut engine = Engine {
             lines: (0..plan.ports.len()).map(line).collect::<Vec<_>>(),
-            verifier: Verifier::new(
-                &plan,
-                &MACS,
-                &traffic,
-                self.payload_len,
-                self.rtcp,
-                Arc::clone(&stats),
-            ),
+            verifier: Verifier::new(&plan, &MACS, &traffic, self.payload_len, self.rtcp, Arc::clone(&stats)),
             neighbours: Neighbours::new(&plan, &MACS).expect("routes to the gateway"),
             paths: paths(&plan),
             options: EngineOptions {
                 mode: match self.flood {
-                    Some(options) => Mode::Flood(FloodOptions {
-                        total: self.packets * streams,
-                        ..options
-                    }),
+                    Some(options) => Mode::Flood(FloodOptions { total: self.packets * streams, ..options }),
                     None => Mode::Paced(PacedOptions {
                         media: Pacer::per_second(200_000, self.packets * streams).expect("not zero"),
-                        reports: self
-                            .rtcp
-                            .then(|| Pacer::per_second(20_000, 3 * streams).expect("not zero")),
+                        reports: self.rtcp.then(|| Pacer::per_second(20_000, 3 * streams).expect("not zero")),
                         limit_ns: self.limit_ns,
                         in_flight: self.in_flight,
                     }),
@@ -213,16 +196,8 @@ struct LegKind {
     rtcp_next: bool,
 }
 
-const V4: LegKind = LegKind {
-    ipv6: false,
-    suite: Some(Suite::AeadAes128Gcm),
-    rtcp_next: false,
-};
-const V6: LegKind = LegKind {
-    ipv6: true,
-    suite: Some(Suite::AeadAes256Gcm),
-    rtcp_next: false,
-};
+const V4: LegKind = LegKind { ipv6: false, suite: Some(Suite::AeadAes128Gcm), rtcp_next: false };
+const V6: LegKind = LegKind { ipv6: true, suite: Some(Suite::AeadAes256Gcm), rtcp_next: false };
 const PLAIN: LegKind = LegKind { suite: None, ..V4 };
 
 /// A gateway's configuration with `count` sessions between legs of these kinds.
@@ -258,10 +233,8 @@ fn config(count: usize, a: LegKind, b: LegKind, port_extra: &str) -> String {
                     format!("suite = \"{suite}\", remote_key = \"{remote}\", local_key = \"{local}\"")
                 }
             };
-            let (local, remote) = (
-                at(1, 20_000 + 2 * session),
-                at(2 + (session % 3) as u8, 30_000 + 2 * session),
-            );
+            let (local, remote) =
+                (at(1, 20_000 + 2 * session), at(2 + (session % 3) as u8, 30_000 + 2 * session));
             text += &format!("{name} = {{ local = \"{local}\", remote = \"{remote}\", {rtcp}{keys} }}\n");
         }
     }

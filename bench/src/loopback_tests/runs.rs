@@ -13,10 +13,7 @@ fn assert_clean(report: &Report, streams: u64, packets: u64) {
 
 #[test]
 fn every_kind_of_leg_comes_back_clean() {
-    let next = LegKind {
-        rtcp_next: true,
-        ..V4
-    };
+    let next = LegKind { rtcp_next: true, ..V4 };
     let kinds = [
         ("v4 to v4", V4, V4, ""),
         ("v6 to v6", V6, V6, ""),
@@ -27,17 +24,10 @@ fn every_kind_of_leg_comes_back_clean() {
         ("RTCP on its own port", next, V6, ""),
     ];
     for (name, a, b, extra) in kinds {
-        let run = Run {
-            rtcp: true,
-            ..Run::of(config(5, a, b, extra))
-        };
+        let run = Run { rtcp: true, ..Run::of(config(5, a, b, extra)) };
         let report = run.report();
         assert_clean(&report, 10, 40);
-        assert_eq!(
-            (report.rtcp_sent, report.rtcp_received),
-            (30, 30),
-            "{name}: {report}"
-        );
+        assert_eq!((report.rtcp_sent, report.rtcp_received), (30, 30), "{name}: {report}");
         assert!(report.latency_ns.is_some_and(|latency| latency.max > 0), "{name}");
     }
 }
@@ -45,11 +35,7 @@ fn every_kind_of_leg_comes_back_clean() {
 #[test]
 fn one_direction_and_fewer_sessions_can_be_chosen() {
     for directions in [Directions::AToB, Directions::BToA] {
-        let run = Run {
-            directions,
-            sessions: Some(3),
-            ..Run::of(config(5, V4, V6, ""))
-        };
+        let run = Run { directions, sessions: Some(3), ..Run::of(config(5, V4, V6, "")) };
         assert_clean(&run.report(), 3, 40);
     }
 }
@@ -57,26 +43,15 @@ fn one_direction_and_fewer_sessions_can_be_chosen() {
 #[test]
 fn payloads_of_every_size_come_back() {
     for payload_len in [crate::payload::HEADER_LEN, 33, 100, 1_200] {
-        assert_clean(
-            &Run {
-                payload_len,
-                ..Run::of(config(1, V4, V4, ""))
-            }
-            .report(),
-            2,
-            40,
-        );
+        assert_clean(&Run { payload_len, ..Run::of(config(1, V4, V4, "")) }.report(), 2, 40);
     }
 }
 
 #[test]
 fn sequence_numbers_roll_over() {
     for start in [65_535, 65_530] {
-        let run = Run {
-            start_sequence: Some(start),
-            impair: "reorder=20%",
-            ..Run::of(config(2, V4, V4, ""))
-        };
+        let run =
+            Run { start_sequence: Some(start), impair: "reorder=20%", ..Run::of(config(2, V4, V4, "")) };
         let report = run.report();
         assert_clean(&report, 4, 40);
         assert!(report.impaired.reorder > 0, "{report}");
@@ -85,12 +60,7 @@ fn sequence_numbers_roll_over() {
 
 #[test]
 fn a_flood_comes_back_clean_and_has_latencies() {
-    let flood = FloodOptions {
-        chunk: 64,
-        total: 0,
-        limit_ns: u64::MAX,
-        in_flight: 16,
-    };
+    let flood = FloodOptions { chunk: 64, total: 0, limit_ns: u64::MAX, in_flight: 16 };
     for in_flight in [16, u64::MAX] {
         let run = Run {
             flood: Some(FloodOptions { in_flight, ..flood }),
@@ -113,32 +83,15 @@ fn assert_impaired_exactly(run: &Run) {
     let refused = |reason: &str| refused.get(reason).copied().unwrap_or(0);
     let impaired = report.impaired;
     assert_eq!(report.verdict, Verdict::Pass, "{report}");
-    assert_eq!(
-        report.sent + impaired.drop,
-        400 * report.streams as u64,
-        "{report}"
-    );
+    assert_eq!(report.sent + impaired.drop, 400 * report.streams as u64, "{report}");
     assert_eq!(refused("srtp_replayed"), impaired.replay);
     assert_eq!(refused("ssrc_changed"), impaired.badssrc);
     assert_eq!(refused("payload_type_not_negotiated"), impaired.badpt);
-    assert_eq!(
-        refused("srtp_auth_failed") + refused("srtp_truncated"),
-        impaired.corrupt + impaired.truncate
-    );
-    assert!(
-        refused("srtp_truncated") > 0,
-        "some copies are cut into the tag's minimum"
-    );
-    assert_eq!(
-        gateway.borrow().refused.len(),
-        5,
-        "nothing is refused for another reason"
-    );
+    assert_eq!(refused("srtp_auth_failed") + refused("srtp_truncated"), impaired.corrupt + impaired.truncate);
+    assert!(refused("srtp_truncated") > 0, "some copies are cut into the tag's minimum");
+    assert_eq!(gateway.borrow().refused.len(), 5, "nothing is refused for another reason");
     assert_eq!(report.reordered, 0, "{report}");
-    assert!(
-        report.reordered_on_purpose > 0 && report.reordered_on_purpose <= impaired.reorder,
-        "{report}"
-    );
+    assert!(report.reordered_on_purpose > 0 && report.reordered_on_purpose <= impaired.reorder, "{report}");
     for count in [
         impaired.replay,
         impaired.badssrc,
@@ -156,61 +109,28 @@ const ALL: &str = "corrupt=5%,replay=5%,truncate=5%,reorder=5%,drop=5%,badssrc=5
 
 #[test]
 fn impaired_traffic_loses_nothing_and_is_refused_exactly() {
-    assert_impaired_exactly(&Run {
-        impair: ALL,
-        packets: 400,
-        ..Run::of(config(2, V4, V6, ""))
-    });
+    assert_impaired_exactly(&Run { impair: ALL, packets: 400, ..Run::of(config(2, V4, V6, "")) });
 }
 
 #[test]
 fn an_impaired_flood_loses_nothing_and_is_refused_exactly() {
-    let flood = Some(FloodOptions {
-        chunk: 100,
-        total: 0,
-        limit_ns: u64::MAX,
-        in_flight: 32,
-    });
-    assert_impaired_exactly(&Run {
-        flood,
-        impair: ALL,
-        packets: 400,
-        ..Run::of(config(2, V4, V6, ""))
-    });
+    let flood = Some(FloodOptions { chunk: 100, total: 0, limit_ns: u64::MAX, in_flight: 32 });
+    assert_impaired_exactly(&Run { flood, impair: ALL, packets: 400, ..Run::of(config(2, V4, V6, "")) });
 }
 
 #[test]
 fn a_plain_leg_is_not_sent_what_it_cannot_tell_from_valid_packets() {
-    let run = Run {
-        impair: ALL,
-        packets: 200,
-        directions: Directions::AToB,
-        ..Run::of(config(2, PLAIN, V4, ""))
-    };
+    let run =
+        Run { impair: ALL, packets: 200, directions: Directions::AToB, ..Run::of(config(2, PLAIN, V4, "")) };
     let report = run.report();
     let impaired = report.impaired;
     assert_eq!(report.verdict, Verdict::Pass, "{report}");
-    assert_eq!(
-        [
-            impaired.corrupt,
-            impaired.replay,
-            impaired.truncate,
-            impaired.badssrc
-        ],
-        [0; 4]
-    );
-    assert!(
-        impaired.drop > 0 && impaired.badpt > 0 && impaired.reorder > 0,
-        "{report}"
-    );
+    assert_eq!([impaired.corrupt, impaired.replay, impaired.truncate, impaired.badssrc], [0; 4]);
+    assert!(impaired.drop > 0 && impaired.badpt > 0 && impaired.reorder > 0, "{report}");
 }
 
 #[test]
 fn the_same_seed_makes_the_same_run() {
-    let run = Run {
-        impair: ALL,
-        packets: 100,
-        ..Run::of(config(2, V4, V4, ""))
-    };
+    let run = Run { impair: ALL, packets: 100, ..Run::of(config(2, V4, V4, "")) };
     assert_eq!(run.report().impaired, run.report().impaired);
 }

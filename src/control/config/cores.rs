@@ -18,11 +18,7 @@ const EXAMPLE: &str = "add workers = [1] under [cores], one core per worker";
 /// Reads `[cores]` for a machine on which this process may use the cores `allowed` (ascending).
 pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
     let Some(section) = root.section("cores") else {
-        return Cores {
-            control: Vec::new(),
-            workers: Vec::new(),
-            allow_shared: false,
-        };
+        return Cores { control: Vec::new(), workers: Vec::new(), allow_shared: false };
     };
     let allow_shared = section.boolean("allow_shared", false);
     let workers = section.required("workers", EXAMPLE).map(|given| {
@@ -44,11 +40,7 @@ pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
     let control = section.optional("control").map(|given| {
         let before = given.scope.problems.count();
         let control = distinct(given.integers(0..=MAX_CORE), |core, line| {
-            given.scope.error(
-                line,
-                format_args!("control names core {core} twice"),
-                "name it once",
-            );
+            given.scope.error(line, format_args!("control names core {core} twice"), "name it once");
         });
         if control.is_empty() && given.scope.problems.count() == before {
             given.error("is empty", "name at least one core, or leave control out");
@@ -56,12 +48,7 @@ pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
         control
     });
     // The first core that no worker has; on a machine without one, the first: sharing is then judged below.
-    let free = || {
-        allowed
-            .iter()
-            .find(|core| !workers.contains(core))
-            .or(allowed.first())
-    };
+    let free = || allowed.iter().find(|core| !workers.contains(core)).or(allowed.first());
     let control = control.unwrap_or_else(|| vec![free().copied().unwrap_or(0)]);
 
     // On one core everything shares it, whatever the file says.
@@ -74,11 +61,7 @@ pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
         }
     }
     section.finish();
-    Cores {
-        control,
-        workers,
-        allow_shared,
-    }
+    Cores { control, workers, allow_shared }
 }
 
 /// The cores without repetitions, in the order given; each repetition is handed to `twice`.
@@ -97,9 +80,7 @@ fn distinct(cores: Vec<(u16, u32)>, twice: impl Fn(u16, u32)) -> Vec<u16> {
 /// The cores this process may run on, ascending; core 0 alone where the kernel does not say.
 pub(super) fn allowed() -> Vec<u16> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let cores = list.map(parse_cpu_list).unwrap_or_default();
     if cores.is_empty() { vec![0] } else { cores }
 }
@@ -127,18 +108,10 @@ mod tests {
         let problems = Problems::default();
         let file = problems.add_file("t");
         let root = Node::from_toml(text, file, &problems).expect("the text is valid TOML");
-        let Value::Table(table) = &root.value else {
-            panic!("a document is a table")
-        };
-        let scope = Scope {
-            problems: &problems,
-            file,
-            subject: Subject::default(),
-        };
+        let Value::Table(table) = &root.value else { panic!("a document is a table") };
+        let scope = Scope { problems: &problems, file, subject: Subject::default() };
         let cores = cores(&Reader::new(scope, table, None), allowed);
-        problems
-            .into_errors()
-            .map_or(Ok(cores), |errors| Err(errors.to_string()))
+        problems.into_errors().map_or(Ok(cores), |errors| Err(errors.to_string()))
     }
 
     #[test]
@@ -151,10 +124,7 @@ mod tests {
     fn sharing_needs_leave_unless_there_is_one_core() {
         let text = "[cores]\ncontrol = [1]\nworkers = [1]";
         let error = read(text, &[0, 1]).expect_err("core 1 is shared");
-        assert!(
-            error.contains("t:1: cores: core 1 is both a worker's and a control core"),
-            "{error}"
-        );
+        assert!(error.contains("t:1: cores: core 1 is both a worker's and a control core"), "{error}");
         assert!(read(text, &[1]).is_ok());
         assert!(read(&format!("{text}\nallow_shared = true"), &[0, 1]).is_ok());
     }

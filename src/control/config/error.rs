@@ -119,11 +119,7 @@ impl Problems {
 
     /// The name that [`Problems::add_file`] was given, with a line: `demo.toml:14`.
     pub(super) fn place(&self, file: FileId, line: u32) -> String {
-        Place(
-            self.found.borrow().files.get(file.0).map_or("", String::as_str),
-            Some(line),
-        )
-        .to_string()
+        Place(self.found.borrow().files.get(file.0).map_or("", String::as_str), Some(line)).to_string()
     }
 
     /// Records an error.
@@ -141,15 +137,7 @@ impl Problems {
         }
         let name = found.files.get(file.0).cloned().unwrap_or_default();
         let (message, remedy) = (message.into(), remedy.into());
-        found.errors.push((
-            file.0,
-            ConfigError {
-                file: name,
-                line,
-                message,
-                remedy,
-            },
-        ));
+        found.errors.push((file.0, ConfigError { file: name, line, message, remedy }));
     }
 
     /// How many errors were recorded.
@@ -168,10 +156,7 @@ impl Problems {
         let cut = errors.len().saturating_sub(SHOWN_ERRORS);
         errors.truncate(SHOWN_ERRORS);
         let shown = errors.into_iter().map(|(_, error)| error).collect();
-        Some(ConfigErrors {
-            shown,
-            more: more.saturating_add(cut),
-        })
+        Some(ConfigErrors { shown, more: more.saturating_add(cut) })
     }
 }
 
@@ -195,22 +180,14 @@ pub(super) fn shown(text: &str) -> String {
     }
     let mut characters = text.chars();
     let head: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
-    if characters.next().is_none() {
-        format!("{head:?}")
-    } else {
-        format!("{head:?}...")
-    }
+    if characters.next().is_none() { format!("{head:?}") } else { format!("{head:?}...") }
 }
 
 /// A path as a message may repeat it. Paths are long runs of base64 characters by nature, so only the
 /// word `inline:` withholds one.
 pub(super) fn shown_path(path: &std::path::Path) -> String {
     let text = path.display().to_string();
-    if has_inline_prefix(&text) {
-        shown(&text)
-    } else {
-        text.escape_debug().to_string()
-    }
+    if has_inline_prefix(&text) { shown(&text) } else { text.escape_debug().to_string() }
 }
 
 fn may_be_secret(text: &str) -> bool {
@@ -255,15 +232,8 @@ mod tests {
         (1..=2500).for_each(|line| problems.push(file, Some(line), "m", "r"));
         assert_eq!(problems.count(), 2500);
         let errors = problems.into_errors().expect("errors were pushed");
-        assert_eq!(
-            (errors.shown().len(), errors.more(), errors.count()),
-            (100, 2400, 2500)
-        );
-        assert!(
-            errors
-                .to_string()
-                .ends_with("\na.toml:100: m; r\nand 2400 more\n2500 errors")
-        );
+        assert_eq!((errors.shown().len(), errors.more(), errors.count()), (100, 2400, 2500));
+        assert!(errors.to_string().ends_with("\na.toml:100: m; r\nand 2400 more\n2500 errors"));
     }
 
     #[test]
@@ -280,24 +250,15 @@ mod tests {
         assert_eq!(shown("a\n\"b\""), r#""a\n\"b\"""#);
         assert_eq!(shown(&"x ".repeat(40)), format!("{:?}...", "x ".repeat(30)));
         assert_eq!(shown("0000:01:00.0"), r#""0000:01:00.0""#);
-        assert_eq!(
-            shown("net_memif0,role=server,id=0"),
-            r#""net_memif0,role=server,id=0""#
-        );
+        assert_eq!(shown("net_memif0,role=server,id=0"), r#""net_memif0,role=server,id=0""#);
         assert_eq!(shown("AEAD_AES_128_GCM_8"), r#""AEAD_AES_128_GCM_8""#);
     }
 
     #[test]
     fn what_looks_like_a_key_is_withheld() {
         let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==";
-        for text in [
-            key,
-            &key[..18],
-            &format!("inline:{key}"),
-            &format!(" {key} "),
-            "INLINE:x",
-            "inline: x",
-        ] {
+        for text in [key, &key[..18], &format!("inline:{key}"), &format!(" {key} "), "INLINE:x", "inline: x"]
+        {
             assert!(shown(text).starts_with("(withheld"), "{text}");
         }
     }

@@ -119,11 +119,7 @@ pub fn write_sessions_file(path: &Path, sessions: impl IntoIterator<Item = Sessi
         _ => {}
     }
     // Not opened if it exists again: the mode of somebody else's file would stay.
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut writer = BufWriter::new(file);
     let mut count: usize = 0;
     for session in sessions {
@@ -140,12 +136,7 @@ fn check(plan: &SessionPlan) -> Result<(), GenerateError> {
         for (which, addresses) in [("local", &leg.local), ("remote", &leg.remote)] {
             if addresses.len() < needed {
                 let (count, found) = (plan.count, addresses.len());
-                return Err(GenerateError::TooFewAddresses {
-                    count,
-                    which,
-                    needed,
-                    found,
-                });
+                return Err(GenerateError::TooFewAddresses { count, which, needed, found });
             }
         }
         let mut all = leg.local.iter().chain(&leg.remote);
@@ -227,11 +218,7 @@ struct LegLine<'s> {
 
 impl<'s> From<&'s Session> for SessionLine<'s> {
     fn from(session: &'s Session) -> Self {
-        Self {
-            id: &session.id,
-            a: (&session.a).into(),
-            b: (&session.b).into(),
-        }
+        Self { id: &session.id, a: (&session.a).into(), b: (&session.b).into() }
     }
 }
 
@@ -243,10 +230,7 @@ impl<'s> From<&'s Leg> for LegLine<'s> {
         };
         let (remote_key, local_key) = match &leg.protection {
             Protection::Plain => (None, None),
-            Protection::Srtp {
-                remote_key,
-                local_key,
-            } => (Some(remote_key), Some(local_key)),
+            Protection::Srtp { remote_key, local_key } => (Some(remote_key), Some(local_key)),
         };
         let learns = leg.remote.is_some() && leg.remote_policy == RemotePolicy::Learn;
         let all_types = leg.payload_types == PayloadTypes::ALL_BUT_RTCP;

@@ -34,10 +34,7 @@ struct Seed {
 
 impl Seed {
     fn node<'t>(self, value: Value<'t>) -> Node<'t> {
-        Node {
-            line: self.line,
-            value,
-        }
+        Node { line: self.line, value }
     }
 }
 
@@ -100,11 +97,7 @@ impl<'t> Visitor<'t> for Seed {
         while let Some(key) = map.next_key::<Cow<'t, str>>()? {
             let name = shown(&key);
             let node = map.next_value_seed(self)?;
-            if !table.insert(Entry {
-                key,
-                line: self.line,
-                node,
-            }) {
+            if !table.insert(Entry { key, line: self.line, node }) {
                 return Err(A::Error::custom(format_args!("the key {name} is given twice")));
             }
         }
@@ -118,22 +111,12 @@ mod tests {
 
     #[test]
     fn a_line_becomes_a_tree_with_that_line() {
-        let node = node_from_json(
-            r#"{"a": [1, true, "x", null, 1.5], "b": {"c": 99999999999999999999}}"#,
-            7,
-        )
-        .expect("the text is JSON");
-        let Value::Table(table) = node.value else {
-            panic!("an object is a table")
-        };
-        let Value::Array(items) = &table.entries()[0].node.value else {
-            panic!("a is an array")
-        };
+        let node = node_from_json(r#"{"a": [1, true, "x", null, 1.5], "b": {"c": 99999999999999999999}}"#, 7)
+            .expect("the text is JSON");
+        let Value::Table(table) = node.value else { panic!("an object is a table") };
+        let Value::Array(items) = &table.entries()[0].node.value else { panic!("a is an array") };
         let kinds: Vec<_> = items.iter().map(|item| item.value.kind()).collect();
-        assert_eq!(
-            kinds,
-            ["an integer", "a boolean", "a string", "null", "a decimal number"]
-        );
+        assert_eq!(kinds, ["an integer", "a boolean", "a string", "null", "a decimal number"]);
         assert!(items.iter().all(|item| item.line == 7));
     }
 

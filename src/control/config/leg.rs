@@ -46,17 +46,10 @@ pub(super) fn leg(world: &mut World<'_>, reader: Reader<'_, '_>, this: LegRef) -
 
 /// The local address and the index of its port (0 where the ports themselves are in error).
 fn local_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -> Option<(usize, SocketAddr)> {
-    let given = reader.required(
-        "local",
-        "add local = \"ADDRESS:PORT\" with an address of a [[port]]",
-    )?;
+    let given = reader.required("local", "add local = \"ADDRESS:PORT\" with an address of a [[port]]")?;
     let (text, local) = address_of(&given)?;
     if local.port() < MIN_LOCAL_PORT {
-        given.error_showing(
-            text,
-            format_args!("has port {}", local.port()),
-            "use port 1024 to 65535",
-        );
+        given.error_showing(text, format_args!("has port {}", local.port()), "use port 1024 to 65535");
     }
     let port = world.port_of.get(&local.ip()).copied();
     if port.is_none() && world.all_addresses_known {
@@ -66,10 +59,7 @@ fn local_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -> Opt
             format!("use {}", own_addresses(world)),
         );
     }
-    let endpoint = EndpointUse {
-        leg: this,
-        protocol: "RTP",
-    };
+    let endpoint = EndpointUse { leg: this, protocol: "RTP" };
     if let Err(taken) = world.registry.endpoint(local, endpoint) {
         given.error_showing(
             text,
@@ -108,27 +98,19 @@ fn remote_address(
     if remote.port() == 0 {
         wrong("has port 0", "give the port of the other end");
     } else if world.port_of.contains_key(&ip) {
-        wrong(
-            "is this gateway's own address",
-            "give the address of the other end",
-        );
+        wrong("is this gateway's own address", "give the address of the other end");
     } else if let Some(what) = not_unicast(ip).or_else(edge) {
         wrong(&format!("is {what}"), "give the address of one host");
     } else if let Some((port, local)) = local {
         if local.is_ipv4() != remote.is_ipv4() {
-            wrong(
-                "is of another family than local",
-                "use IPv4 for both or IPv6 for both",
-            );
+            wrong("is of another family than local", "use IPv4 for both or IPv6 for both");
         } else if let Some(port) = world.ports.get(port)
             && world.all_addresses_known
             && !is_routable(port, ip)
         {
             let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-            let what = format!(
-                "is not in a network of port \"{}\", which has no {family} gateway",
-                port.name
-            );
+            let what =
+                format!("is not in a network of port \"{}\", which has no {family} gateway", port.name);
             wrong(&what, "add the router to the port's gateways");
         }
     }
@@ -139,10 +121,7 @@ fn remote_address(
 fn is_routable(port: &Port, remote: IpAddr) -> bool {
     port.addresses.iter().any(|net| net.contains(remote))
         || (!is_link_local_v6(remote)
-            && port
-                .gateways
-                .iter()
-                .any(|gateway| gateway.is_ipv4() == remote.is_ipv4()))
+            && port.gateways.iter().any(|gateway| gateway.is_ipv4() == remote.is_ipv4()))
 }
 
 fn policy_of(reader: &Reader<'_, '_>, protection: Option<&Protection>) -> RemotePolicy {
@@ -155,11 +134,7 @@ fn policy_of(reader: &Reader<'_, '_>, protection: Option<&Protection>) -> Remote
                 "add remote = \"ADDRESS:PORT\", or encrypt the leg",
             );
         }
-        return if has_remote {
-            RemotePolicy::Pinned
-        } else {
-            RemotePolicy::Learn
-        };
+        return if has_remote { RemotePolicy::Pinned } else { RemotePolicy::Learn };
     };
     match given.string("pinned") {
         Some("learn") => {
@@ -174,10 +149,7 @@ fn policy_of(reader: &Reader<'_, '_>, protection: Option<&Protection>) -> Remote
         }
         Some("pinned") => {
             if !has_remote {
-                given.error(
-                    "= \"pinned\" needs a remote",
-                    "add remote = \"ADDRESS:PORT\", or use \"learn\"",
-                );
+                given.error("= \"pinned\" needs a remote", "add remote = \"ADDRESS:PORT\", or use \"learn\"");
             }
             RemotePolicy::Pinned
         }
@@ -213,11 +185,7 @@ fn rtcp_of(
         },
         Some((given, Value::Integer(_))) => Some(given.integer(MIN_LOCAL_PORT..=u16::MAX)?),
         Some((given, other)) => {
-            given.wrong_kind(
-                other,
-                "a string or an integer",
-                "use \"mux\", \"next\" or a port number",
-            );
+            given.wrong_kind(other, "a string or an integer", "use \"mux\", \"next\" or a port number");
             return None;
         }
     };
@@ -233,10 +201,7 @@ fn rtcp_of(
         (Some(given_remote), Some(_)) => remote_address(world, &given_remote, local),
         (Some(given_remote), None) => {
             if reader.at("remote").is_absent() {
-                given_remote.error(
-                    "is given without remote",
-                    "give both, or none and both are learned",
-                );
+                given_remote.error("is given without remote", "give both, or none and both are learned");
             }
             None
         }
@@ -244,9 +209,7 @@ fn rtcp_of(
             let next = remote.port().checked_add(1);
             if next.is_none() {
                 let message = "remote has port 65535, so there is no next port for RTCP";
-                reader
-                    .scope()
-                    .error(given.line, message, "add remote_rtcp = \"ADDRESS:PORT\"");
+                reader.scope().error(given.line, message, "add remote_rtcp = \"ADDRESS:PORT\"");
             }
             next.map(|port| SocketAddr::new(remote.ip(), port))
         }
@@ -256,23 +219,13 @@ fn rtcp_of(
     if rtcp_local == local?.1 {
         let message = format_args!("= {own_port} is the leg's RTP port");
         given.error(message, "use another port, or \"mux\" to share it");
-    } else if let Err(taken) = world.registry.endpoint(
-        rtcp_local,
-        EndpointUse {
-            leg: this,
-            protocol: "RTCP",
-        },
-    ) {
-        let what = format!(
-            "leads to {rtcp_local}, which {}",
-            describe_taken(world, &given, taken)
-        );
+    } else if let Err(taken) =
+        world.registry.endpoint(rtcp_local, EndpointUse { leg: this, protocol: "RTCP" })
+    {
+        let what = format!("leads to {rtcp_local}, which {}", describe_taken(world, &given, taken));
         given.error(what, "give each leg local ports of its own");
     }
-    Some(RtcpPolicy::Separate {
-        local: rtcp_local,
-        remote: rtcp_remote,
-    })
+    Some(RtcpPolicy::Separate { local: rtcp_local, remote: rtcp_remote })
 }
 
 /// The port after the RTP port, which RFC 3550 §11 wants to be even; outer `None` after an error.
@@ -294,10 +247,7 @@ fn protection_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -
     let text = given.string("AEAD_AES_128_GCM")?;
     if text == PLAIN {
         for key in [remote_key, local_key].into_iter().flatten() {
-            key.error(
-                "is given, but suite = \"none\" is plain RTP",
-                "remove the key, or name its suite",
-            );
+            key.error("is given, but suite = \"none\" is plain RTP", "remove the key, or name its suite");
         }
         return Some(Protection::Plain);
     }
@@ -315,20 +265,14 @@ fn protection_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -
         let key = key_of(&given, suite)?;
         if let Err(taken) = world.registry.key(key.fingerprint(), KeyUse { leg: this, role }) {
             let other = world.registry.describe_leg(taken.leg, given.scope.problems);
-            let what = format!(
-                "is also the {} of {other}, so nonces would repeat",
-                taken.role.key_name()
-            );
+            let what = format!("is also the {} of {other}, so nonces would repeat", taken.role.key_name());
             given.error(what, "generate a fresh key for each");
         }
         Some(key)
     };
     let remote_key = key(remote_key, KeyRole::Remote);
     let local_key = key(local_key, KeyRole::Local);
-    Some(Protection::Srtp {
-        remote_key: remote_key?,
-        local_key: local_key?,
-    })
+    Some(Protection::Srtp { remote_key: remote_key?, local_key: local_key? })
 }
 
 /// The key, or an error that says what is wrong with its form and repeats nothing of it.
@@ -348,32 +292,20 @@ fn key_of(given: &Given<'_, '_>, suite: Suite) -> Option<MasterKey> {
             "does not start with \"inline:\"".to_owned(),
             "write \"inline:\" and the base64 of key and salt".to_owned(),
         ),
-        MasterKeyError::SeveralKeys => (
-            "holds more than one key".to_owned(),
-            "give exactly one".to_owned(),
-        ),
-        MasterKeyError::Lifetime => (
-            "has a lifetime (\"|...\"), which is not supported".to_owned(),
-            "leave it out".to_owned(),
-        ),
+        MasterKeyError::SeveralKeys => ("holds more than one key".to_owned(), "give exactly one".to_owned()),
+        MasterKeyError::Lifetime => {
+            ("has a lifetime (\"|...\"), which is not supported".to_owned(), "leave it out".to_owned())
+        }
         MasterKeyError::Mki => (
             "has an MKI (\"|value:length\"), which is not supported".to_owned(),
             "leave it out at both ends".to_owned(),
         ),
-        MasterKeyError::NotBase64 { at } => (
-            format!(
-                "is not base64 at character {} after \"inline:\"",
-                at.saturating_add(1)
-            ),
-            length,
-        ),
-        MasterKeyError::InlineLength { actual, .. } => (
-            format!(
-                "has {actual} bytes, but {suite} needs {}",
-                key_len.saturating_add(salt_len)
-            ),
-            length,
-        ),
+        MasterKeyError::NotBase64 { at } => {
+            (format!("is not base64 at character {} after \"inline:\"", at.saturating_add(1)), length)
+        }
+        MasterKeyError::InlineLength { actual, .. } => {
+            (format!("has {actual} bytes, but {suite} needs {}", key_len.saturating_add(salt_len)), length)
+        }
         MasterKeyError::KeyLength { actual, .. } => (format!("has {actual} bytes of key"), length),
         MasterKeyError::SaltLength { actual, .. } => (format!("has {actual} bytes of salt"), length),
     };
@@ -389,11 +321,7 @@ fn payload_types_of(reader: &Reader<'_, '_>, is_muxed: bool) -> PayloadTypes {
     let mut types = PayloadTypes::NONE;
     for (payload_type, line) in given.integers(0..=127_u8) {
         let wrong = |what: &str, remedy: &str| {
-            given.scope.error(
-                line,
-                format_args!("payload_types has {payload_type} {what}"),
-                remedy,
-            );
+            given.scope.error(line, format_args!("payload_types has {payload_type} {what}"), remedy);
         };
         if is_muxed && PayloadTypes::conflicts_with_rtcp(payload_type) {
             wrong(
@@ -443,11 +371,7 @@ fn choose(text: &str, choices: &[&'static str]) -> String {
         Some(meant) => format!("did you mean {meant:?}?"),
         None => format!(
             "use {}",
-            choices
-                .iter()
-                .map(|choice| format!("{choice:?}"))
-                .collect::<Vec<_>>()
-                .join(" or ")
+            choices.iter().map(|choice| format!("{choice:?}")).collect::<Vec<_>>().join(" or ")
         ),
     }
 }

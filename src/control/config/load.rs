@@ -76,11 +76,7 @@ fn build(file: FileId, text: &str, base_dir: &Path, problems: &Problems) -> Opti
     let Value::Table(table) = &root.value else {
         return None;
     };
-    let scope = Scope {
-        problems,
-        file,
-        subject: Subject::default(),
-    };
+    let scope = Scope { problems, file, subject: Subject::default() };
     let root = Reader::new(scope, table, None);
 
     let gateway = sections::gateway(&root, base_dir);
@@ -102,16 +98,7 @@ fn build(file: FileId, text: &str, base_dir: &Path, problems: &Problems) -> Opti
     }
     root.finish();
     drop(world);
-    Some(Config {
-        gateway,
-        memory,
-        cores,
-        metrics,
-        host,
-        ports,
-        srtp,
-        sessions,
-    })
+    Some(Config { gateway, memory, cores, metrics, host, ports, srtp, sessions })
 }
 
 /// Reads the sessions file that line `line` of the configuration names: one JSON object per line.
@@ -131,10 +118,7 @@ fn load_sessions(
         Ok(file) => BufReader::with_capacity(64 * 1024, file),
         Err(error) => return unreadable(&error),
     };
-    let scope = Scope {
-        file: scope.problems.add_file(&*name),
-        ..scope
-    };
+    let scope = Scope { file: scope.problems.add_file(&*name), ..scope };
     // The line holds key material: one buffer for all lines, wiped at the end.
     let mut buffer = Zeroizing::new(Vec::with_capacity(LINE_BYTES));
     for number in 1_u32.. {
@@ -192,11 +176,7 @@ fn unreadable(error: &io::Error, what: &str) -> (String, String) {
 /// The text, or the line of the first byte that is not UTF-8.
 fn utf8(bytes: &[u8]) -> Result<&str, u32> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let newlines = bytes
-            .iter()
-            .take(error.valid_up_to())
-            .filter(|&&byte| byte == b'\n')
-            .count();
+        let newlines = bytes.iter().take(error.valid_up_to()).filter(|&&byte| byte == b'\n').count();
         u32::try_from(newlines.saturating_add(1)).unwrap_or(u32::MAX)
     })
 }

@@ -271,11 +271,7 @@ impl PayloadTypes {
     /// The set with `payload_type` (7 bits; others are ignored) added.
     #[must_use]
     pub const fn with(self, payload_type: u8) -> Self {
-        if payload_type < 128 {
-            Self(self.0 | 1 << payload_type)
-        } else {
-            self
-        }
+        if payload_type < 128 { Self(self.0 | 1 << payload_type) } else { self }
     }
 
     /// The bitmap: bit `n` stands for payload type `n`.
@@ -327,11 +323,7 @@ mod tests {
     fn default_payload_types_are_all_that_rtcp_cannot_be_taken_for() {
         for payload_type in 0..=255_u8 {
             let expected = payload_type < 128 && !PayloadTypes::conflicts_with_rtcp(payload_type);
-            assert_eq!(
-                PayloadTypes::ALL_BUT_RTCP.contains(payload_type),
-                expected,
-                "{payload_type}"
-            );
+            assert_eq!(PayloadTypes::ALL_BUT_RTCP.contains(payload_type), expected, "{payload_type}");
         }
         // RTCP packet types 192 to 223 lose their top bit to the marker: 64 to 95.
         assert!((192..=223_u8).all(|packet_type| PayloadTypes::conflicts_with_rtcp(packet_type & 0x7f)));
@@ -340,10 +332,7 @@ mod tests {
     #[test]
     fn device_name_is_the_part_before_the_arguments() {
         let memif = Device::Virtual("net_memif0,role=server,id=0".into());
-        assert_eq!(
-            (memif.name(), memif.devargs()),
-            ("net_memif0", "net_memif0,role=server,id=0")
-        );
+        assert_eq!((memif.name(), memif.devargs()), ("net_memif0", "net_memif0,role=server,id=0"));
         assert_eq!(Device::Pci("0000:01:00.0".into()).name(), "0000:01:00.0");
     }
 }

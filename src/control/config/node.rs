@@ -64,29 +64,17 @@ impl<'t> Node<'t> {
                 // One slip makes the parser stumble several times on the same line: the first time tells.
                 if last_line.replace(line) != Some(line) {
                     let what = error.message().trim_end_matches(", expected nothing");
-                    problems.push(
-                        file,
-                        Some(line),
-                        format!("not valid TOML: {what}"),
-                        syntax_remedy(what),
-                    );
+                    problems.push(file, Some(line), format!("not valid TOML: {what}"), syntax_remedy(what));
                 }
             }
             return None;
         }
-        Some(Self {
-            line: 1,
-            value: Value::Table(table_from_toml(document.into_inner(), &lines)),
-        })
+        Some(Self { line: 1, value: Value::Table(table_from_toml(document.into_inner(), &lines)) })
     }
 
     /// The string, if it is one.
     pub(super) fn string(&self) -> Option<&str> {
-        if let Value::String(text) = &self.value {
-            Some(text)
-        } else {
-            None
-        }
+        if let Value::String(text) = &self.value { Some(text) } else { None }
     }
 }
 
@@ -155,11 +143,7 @@ fn table_from_toml<'t>(table: DeTable<'t>, lines: &Lines) -> Table<'t> {
         .into_iter()
         .map(|(key, value)| {
             let line = lines.number(key.span().start);
-            Entry {
-                key: key.into_inner(),
-                line,
-                node: node_from_toml(value, lines),
-            }
+            Entry { key: key.into_inner(), line, node: node_from_toml(value, lines) }
         })
         .collect();
     Table { entries }
@@ -206,14 +190,9 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn of(text: &str) -> Self {
-        let after_newlines = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
-        Self {
-            starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
+        let after_newlines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { starts: std::iter::once(0).chain(after_newlines).collect() }
     }
 
     /// The line, from 1, of a byte offset.
@@ -229,10 +208,7 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one() {
         let lines = Lines::of("ab\nc\n");
-        assert_eq!(
-            [0, 2, 3, 4, 5, 99].map(|offset| lines.number(offset)),
-            [1, 1, 2, 2, 3, 3]
-        );
+        assert_eq!([0, 2, 3, 4, 5, 99].map(|offset| lines.number(offset)), [1, 1, 2, 2, 3, 3]);
     }
 
     #[test]
@@ -241,25 +217,13 @@ mod tests {
         let file = problems.add_file("a.toml");
         let text = "\n[[port]]\nname = \"a\"\nlist = [\n  1,\n  2,\n]\n[[port]]\n";
         let root = Node::from_toml(text, file, &problems).expect("the text is valid TOML");
-        let Value::Table(root) = root.value else {
-            panic!("a document is a table")
-        };
-        let Value::Array(ports) = &root.entries()[0].node.value else {
-            panic!("port is an array")
-        };
+        let Value::Table(root) = root.value else { panic!("a document is a table") };
+        let Value::Array(ports) = &root.entries()[0].node.value else { panic!("port is an array") };
         assert_eq!(ports.iter().map(|port| port.line).collect::<Vec<_>>(), [2, 8]);
-        let Value::Table(port) = &ports[0].value else {
-            panic!("a port is a table")
-        };
-        let lines: Vec<_> = port
-            .entries()
-            .iter()
-            .map(|entry| (&*entry.key, entry.line))
-            .collect();
+        let Value::Table(port) = &ports[0].value else { panic!("a port is a table") };
+        let lines: Vec<_> = port.entries().iter().map(|entry| (&*entry.key, entry.line)).collect();
         assert_eq!(lines, [("list", 4), ("name", 3)]);
-        let Value::Array(list) = &port.entries()[0].node.value else {
-            panic!("list is an array")
-        };
+        let Value::Array(list) = &port.entries()[0].node.value else { panic!("list is an array") };
         assert_eq!(list.iter().map(|item| item.line).collect::<Vec<_>>(), [5, 6]);
     }
 

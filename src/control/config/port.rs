@@ -29,11 +29,7 @@ const ADDRESS_EXAMPLE: &str = "[\"10.1.0.1/24\"]";
 pub(super) fn ports(root: &Reader<'_, '_>) -> (Vec<Port>, bool) {
     let tables = root.tables("port");
     if tables.is_empty() && root.at("port").is_absent() {
-        root.scope().error(
-            None,
-            "there is no [[port]]",
-            "add one with a name, a device and addresses",
-        );
+        root.scope().error(None, "there is no [[port]]", "add one with a name, a device and addresses");
     }
     let mut seen = Seen::default();
     let ports = tables
@@ -61,24 +57,13 @@ struct SeenNet {
 }
 
 fn port(scope: Scope<'_>, index: usize, table: &Table<'_>, line: u32, seen: &mut Seen) -> Port {
-    let given_name = table
-        .entries()
-        .iter()
-        .find(|entry| entry.key == "name")
-        .and_then(|entry| entry.node.string());
+    let given_name =
+        table.entries().iter().find(|entry| entry.key == "name").and_then(|entry| entry.node.string());
     let name = match given_name {
         Some(name) if is_name(name) => Name::Given(name),
         _ => Name::Number(index.saturating_add(1)),
     };
-    let reader = Reader::new(
-        scope.about(Subject {
-            kind: "port",
-            name,
-            leg: None,
-        }),
-        table,
-        line,
-    );
+    let reader = Reader::new(scope.about(Subject { kind: "port", name, leg: None }), table, line);
 
     let name = name_of(&reader, seen);
     let device = device_of(&reader, seen);
@@ -133,11 +118,7 @@ fn name_of(reader: &Reader<'_, '_>, seen: &mut Seen) -> String {
         return String::new();
     };
     if !is_name(name) {
-        given.error_showing(
-            name,
-            "is not a port name",
-            "use 1 to 32 letters, digits, '-', '_' and '.'",
-        );
+        given.error_showing(name, "is not a port name", "use 1 to 32 letters, digits, '-', '_' and '.'");
     } else if let Some(first) = seen.names.insert(name.to_owned(), given.line) {
         let message = format_args!("is already the name of the port on line {first}");
         given.error_showing(name, message, "give each port a name of its own");
@@ -198,9 +179,7 @@ fn addresses_of(reader: &Reader<'_, '_>, port: usize, seen: &mut Seen) -> Vec<Ip
 fn address(text: &str) -> Result<IpNet, (String, String)> {
     let wrong = |what: &str, remedy: &str| (what.to_owned(), remedy.to_owned());
     let form = "write it like \"10.1.0.1/24\" or \"fd00:1::1/64\"";
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| wrong("is not an address with a prefix length", form))?;
+    let net: IpNet = text.parse().map_err(|_| wrong("is not an address with a prefix length", form))?;
     if net.prefix_len() == 0 {
         return Err(wrong(
             "takes the whole internet for on-link",
@@ -208,10 +187,7 @@ fn address(text: &str) -> Result<IpNet, (String, String)> {
         ));
     }
     if let Some(what) = not_unicast(net.address()).or_else(|| edge_of(net, net.address())) {
-        return Err((
-            format!("is {what}"),
-            "give an address of one host in the network".to_owned(),
-        ));
+        return Err((format!("is {what}"), "give an address of one host in the network".to_owned()));
     }
     if is_link_local_v6(net.address()) {
         let remedy = "leave it out (the gateway makes its own) and give a global or unique local address";
@@ -228,10 +204,8 @@ fn unused(net: IpNet, port: usize, seen: &Seen) -> Result<(), (String, String)> 
             return Err((what, "give each address once".to_owned()));
         }
         if other.port != port && other.net.overlaps(net) {
-            let what = format!(
-                "overlaps the network of \"{}\" of another port on line {}",
-                other.net, other.line
-            );
+            let what =
+                format!("overlaps the network of \"{}\" of another port on line {}", other.net, other.line);
             return Err((what, "give each port a network of its own".to_owned()));
         }
     }
@@ -247,18 +221,12 @@ fn gateways_of(reader: &Reader<'_, '_>, addresses: &[IpNet], seen: &mut Seen) ->
     for (text, line) in given.strings("[\"10.1.0.254\"]") {
         let wrong = |what: &str, remedy: &str| given.error_showing_at(line, text, what, remedy);
         let Ok(gateway) = text.parse::<IpAddr>() else {
-            wrong(
-                "is not an address",
-                "write it like \"10.1.0.254\", without a prefix length",
-            );
+            wrong("is not an address", "write it like \"10.1.0.254\", without a prefix length");
             continue;
         };
         let net = addresses.iter().find(|net| net.contains(gateway)).copied();
         if gateways.iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-            wrong(
-                "is the second gateway of its family",
-                "give at most one for IPv4 and one for IPv6",
-            );
+            wrong("is the second gateway of its family", "give at most one for IPv4 and one for IPv6");
         } else if let Some(what) = not_unicast(gateway).or_else(|| edge_of(net?, gateway)) {
             wrong(&format!("is {what}"), "give the router's address in this network");
         } else if addresses.iter().any(|net| net.address() == gateway) {
@@ -303,11 +271,7 @@ fn mac_of(given: &Given<'_, '_>) -> Option<MacAddress> {
     let remedy = "write it like \"02:00:00:00:00:01\"";
     match text.parse::<MacAddress>() {
         Ok(mac) if mac.is_multicast() => {
-            given.error_showing(
-                text,
-                "is a multicast address",
-                "use one whose first byte is even, like 02",
-            );
+            given.error_showing(text, "is a multicast address", "use one whose first byte is even, like 02");
             None
         }
         Ok(MacAddress([0, 0, 0, 0, 0, 0])) => {

@@ -80,12 +80,7 @@ impl<'s> Scope<'s> {
         message: impl fmt::Display,
         remedy: impl Into<String>,
     ) {
-        self.problems.push(
-            self.file,
-            line.into(),
-            format!("{}{message}", self.subject),
-            remedy,
-        );
+        self.problems.push(self.file, line.into(), format!("{}{message}", self.subject), remedy);
     }
 
     /// The same file, another subject.
@@ -116,12 +111,7 @@ impl fmt::Display for Subject<'_> {
 impl<'n, 't> Reader<'n, 't> {
     /// Reads `table`, whose header is on `line`.
     pub(super) fn new(scope: Scope<'n>, table: &'n Table<'t>, line: impl Into<Option<u32>>) -> Self {
-        Self {
-            scope,
-            table,
-            line: line.into(),
-            known: RefCell::new(Vec::with_capacity(16)),
-        }
+        Self { scope, table, line: line.into(), known: RefCell::new(Vec::with_capacity(16)) }
     }
 
     /// Where errors about this table go.
@@ -136,10 +126,7 @@ impl<'n, 't> Reader<'n, 't> {
 
     /// The table of `[key]`: an empty one if the file has none, `None` if it is no table (an error then).
     pub(super) fn section(&self, key: &'static str) -> Option<Reader<'n, 't>> {
-        let scope = self.scope.about(Subject {
-            kind: key,
-            ..Subject::default()
-        });
+        let scope = self.scope.about(Subject { kind: key, ..Subject::default() });
         match self.optional(key) {
             None => Some(Reader::new(scope, &EMPTY, None)),
             Some(given) => {
@@ -153,12 +140,7 @@ impl<'n, 't> Reader<'n, 't> {
     pub(super) fn optional(&self, key: &'static str) -> Option<Given<'n, 't>> {
         self.known.borrow_mut().push(key);
         let entry = self.table.entries().iter().find(|entry| entry.key == key)?;
-        Some(Given {
-            scope: self.scope,
-            key,
-            line: entry.line,
-            node: &entry.node,
-        })
+        Some(Given { scope: self.scope, key, line: entry.line, node: &entry.node })
     }
 
     /// The value of `key`; an error with `remedy` if it is not there.
@@ -175,16 +157,12 @@ impl<'n, 't> Reader<'n, 't> {
     where
         T: Copy + fmt::Display + TryFrom<i64> + Into<i64>,
     {
-        self.optional(key)
-            .and_then(|given| given.integer(range))
-            .unwrap_or(default)
+        self.optional(key).and_then(|given| given.integer(range)).unwrap_or(default)
     }
 
     /// A boolean, or `default` if `key` is not there.
     pub(super) fn boolean(&self, key: &'static str, default: bool) -> bool {
-        self.optional(key)
-            .and_then(|given| given.boolean())
-            .unwrap_or(default)
+        self.optional(key).and_then(|given| given.boolean()).unwrap_or(default)
     }
 
     /// The tables of `[[key]]`, none if the key is not there.
@@ -194,9 +172,7 @@ impl<'n, 't> Reader<'n, 't> {
         };
         let wrong = |kind: &str| {
             let message = format!("{key} is {kind}, but must be an array of tables");
-            given
-                .scope
-                .error(given.line, message, format!("start each one with [[{key}]]"));
+            given.scope.error(given.line, message, format!("start each one with [[{key}]]"));
         };
         let Value::Array(items) = &given.node.value else {
             wrong(given.node.value.kind());
@@ -216,12 +192,7 @@ impl<'n, 't> Reader<'n, 't> {
     pub(super) fn at(&self, key: &'static str) -> Spot<'n> {
         let entry = self.table.entries().iter().find(|entry| entry.key == key);
         let line = entry.map(|entry| entry.line).or(self.line);
-        Spot {
-            scope: self.scope,
-            key,
-            line,
-            is_given: entry.is_some(),
-        }
+        Spot { scope: self.scope, key, line, is_given: entry.is_some() }
     }
 
     /// Reports every key that nobody asked for.
@@ -235,11 +206,7 @@ impl<'n, 't> Reader<'n, 't> {
                 Some(meant) => format!("did you mean {meant:?}?"),
                 None => format!("use one of {}, or remove it", known.join(", ")),
             };
-            self.scope.error(
-                entry.line,
-                format_args!("unknown key {}", shown(&entry.key)),
-                remedy,
-            );
+            self.scope.error(entry.line, format_args!("unknown key {}", shown(&entry.key)), remedy);
         }
     }
 }
@@ -252,16 +219,14 @@ impl Spot<'_> {
 
     /// Records an error about the key: `buffers = 1024 is too few`.
     pub(super) fn error(&self, what: impl fmt::Display, remedy: impl Into<String>) {
-        self.scope
-            .error(self.line, format_args!("{} {what}", self.key), remedy);
+        self.scope.error(self.line, format_args!("{} {what}", self.key), remedy);
     }
 }
 
 impl<'n, 't> Given<'n, 't> {
     /// Records an error about this value: `mtu = 80 is out of range`.
     pub(super) fn error(&self, what: impl fmt::Display, remedy: impl Into<String>) {
-        self.scope
-            .error(self.line, format_args!("{} {what}", self.key), remedy);
+        self.scope.error(self.line, format_args!("{} {what}", self.key), remedy);
     }
 
     /// Records an error about this value that repeats `text` of it: `device = "x" is not ...`.
@@ -277,11 +242,7 @@ impl<'n, 't> Given<'n, 't> {
         what: impl fmt::Display,
         remedy: impl Into<String>,
     ) {
-        self.scope.error(
-            line,
-            format_args!("{} = {} {what}", self.key, shown(text)),
-            remedy,
-        );
+        self.scope.error(line, format_args!("{} = {} {what}", self.key, shown(text)), remedy);
     }
 
     /// The string, or an error naming what it is instead.
@@ -320,14 +281,8 @@ impl<'n, 't> Given<'n, 't> {
         T: Copy + fmt::Display + TryFrom<i64> + Into<i64>,
     {
         let example = format!("[{}]", range.start());
-        let number = |item| {
-            self.integer_of(item, range.clone())
-                .map(|number| (number, item.line))
-        };
-        self.elements("integers", &example)
-            .iter()
-            .filter_map(number)
-            .collect()
+        let number = |item| self.integer_of(item, range.clone()).map(|number| (number, item.line));
+        self.elements("integers", &example).iter().filter_map(number).collect()
     }
 
     /// The elements of an array of strings; wrong ones are reported and left out.
@@ -344,10 +299,7 @@ impl<'n, 't> Given<'n, 't> {
                 None
             }
         };
-        self.elements("strings", example)
-            .iter()
-            .filter_map(text)
-            .collect()
+        self.elements("strings", example).iter().filter_map(text).collect()
     }
 
     /// The table, or an error with `remedy` naming what it is instead.
@@ -370,11 +322,7 @@ impl<'n, 't> Given<'n, 't> {
         match &self.node.value {
             Value::Array(items) => items,
             other => {
-                self.wrong_kind(
-                    other,
-                    &format!("an array of {of_what}"),
-                    format!("write {example}"),
-                );
+                self.wrong_kind(other, &format!("an array of {of_what}"), format!("write {example}"));
                 &[]
             }
         }
@@ -394,11 +342,7 @@ impl<'n, 't> Given<'n, 't> {
         let in_range = ((*range.start()).into()..=(*range.end()).into()).contains(&number);
         let value = T::try_from(number).ok().filter(|_| in_range);
         if value.is_none() {
-            self.scope.error(
-                node.line,
-                format_args!("{} = {number} is out of range", self.key),
-                remedy,
-            );
+            self.scope.error(node.line, format_args!("{} = {number} is out of range", self.key), remedy);
         }
         value
     }
@@ -407,10 +351,7 @@ impl<'n, 't> Given<'n, 't> {
 /// The known key that `key` is most likely a slip of the finger away from.
 pub(super) fn closest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     // The distance costs the product of the lengths: what is far too long is not worth measuring.
-    let wanted = Some(key)
-        .filter(|key| key.len() <= 64)?
-        .to_ascii_lowercase()
-        .replace('-', "_");
+    let wanted = Some(key).filter(|key| key.len() <= 64)?.to_ascii_lowercase().replace('-', "_");
     known
         .iter()
         .map(|&candidate| (strsim::osa_distance(&wanted, candidate), candidate))

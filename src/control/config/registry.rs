@@ -124,10 +124,7 @@ impl Registry {
     }
 
     fn describe_with(&self, session: SessionNumber, leg: &str, problems: &Problems) -> String {
-        let Some(seen) = usize::try_from(session.0)
-            .ok()
-            .and_then(|number| self.sessions.get(number))
-        else {
+        let Some(seen) = usize::try_from(session.0).ok().and_then(|number| self.sessions.get(number)) else {
             return "another session".to_owned();
         };
         let place = problems.place(seen.file, seen.line);

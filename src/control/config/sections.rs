@@ -32,10 +32,8 @@ const NONE: &str = "none";
 const MAX_NAME: usize = 32;
 
 pub(super) fn gateway(root: &Reader<'_, '_>, base_dir: &Path) -> Gateway {
-    let mut gateway = Gateway {
-        name: String::new(),
-        state_directory: Some(PathBuf::from(DEFAULT_STATE_DIRECTORY)),
-    };
+    let mut gateway =
+        Gateway { name: String::new(), state_directory: Some(PathBuf::from(DEFAULT_STATE_DIRECTORY)) };
     let Some(section) = root.section("gateway") else {
         return gateway;
     };
@@ -52,10 +50,7 @@ pub(super) fn gateway(root: &Reader<'_, '_>, base_dir: &Path) -> Gateway {
         && let Some(path) = given.string(DEFAULT_STATE_DIRECTORY)
     {
         if path.is_empty() {
-            given.error(
-                "is empty",
-                "give a directory, or \"none\" to keep nothing over a restart",
-            );
+            given.error("is empty", "give a directory, or \"none\" to keep nothing over a restart");
         }
         gateway.state_directory = (path != NONE).then(|| resolve(base_dir, path));
     }
@@ -64,9 +59,7 @@ pub(super) fn gateway(root: &Reader<'_, '_>, base_dir: &Path) -> Gateway {
 }
 
 pub(super) fn metrics(root: &Reader<'_, '_>) -> Metrics {
-    let mut metrics = Metrics {
-        listen: Some(DEFAULT_METRICS),
-    };
+    let mut metrics = Metrics { listen: Some(DEFAULT_METRICS) };
     let Some(section) = root.section("metrics") else {
         return metrics;
     };
@@ -88,11 +81,7 @@ pub(super) fn metrics(root: &Reader<'_, '_>) -> Metrics {
 }
 
 pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {
-    let mut limits = HostLimits {
-        arp_per_second: 1000,
-        icmp_per_second: 100,
-        punt_per_second: 10_000,
-    };
+    let mut limits = HostLimits { arp_per_second: 1000, icmp_per_second: 100, punt_per_second: 10_000 };
     let Some(section) = root.section("host") else {
         return limits;
     };
@@ -110,33 +99,23 @@ pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {
 pub(super) fn srtp(root: &Reader<'_, '_>) -> Srtp {
     let default = ReplayWindowSize::default();
     let Some(section) = root.section("srtp") else {
-        return Srtp {
-            replay_window: default,
-        };
+        return Srtp { replay_window: default };
     };
     let window = section.optional("replay_window").and_then(|given| {
         let packets = given.integer(ReplayWindowSize::MIN.packets()..=ReplayWindowSize::MAX.packets())?;
         let size = ReplayWindowSize::new(packets);
         if size.is_err() {
-            given.error(
-                format_args!("= {packets} is not a multiple of 64"),
-                "use 64, 128, 192 ... 1024",
-            );
+            given.error(format_args!("= {packets} is not a multiple of 64"), "use 64, 128, 192 ... 1024");
         }
         size.ok()
     });
     section.finish();
-    Srtp {
-        replay_window: window.unwrap_or(default),
-    }
+    Srtp { replay_window: window.unwrap_or(default) }
 }
 
 /// Reads `[memory]` and checks that it suffices for `ports`, each with one queue pair per worker.
 pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> Memory {
-    let mut memory = Memory {
-        hugepages_mib: DEFAULT_HUGEPAGES_MIB,
-        buffers: DEFAULT_BUFFERS,
-    };
+    let mut memory = Memory { hugepages_mib: DEFAULT_HUGEPAGES_MIB, buffers: DEFAULT_BUFFERS };
     let Some(section) = root.section("memory") else {
         return memory;
     };
@@ -147,9 +126,7 @@ pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> M
     // Values that are wrong by themselves were reported and replaced: sums over them would mislead.
     if section.scope().problems.count() == before {
         let workers = u32::try_from(workers).unwrap_or(u32::MAX);
-        let rings = ports
-            .iter()
-            .map(|port| u32::from(port.rx_descriptors) + u32::from(port.tx_descriptors));
+        let rings = ports.iter().map(|port| u32::from(port.rx_descriptors) + u32::from(port.tx_descriptors));
         let needed = rings
             .map(|descriptors| descriptors.saturating_mul(workers))
             .fold(BUFFERS_PER_WORKER.saturating_mul(workers), u32::saturating_add);
@@ -167,10 +144,7 @@ pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> M
         }
         let needed_mib = (u64::from(memory.buffers) * BUFFER_BYTES).div_ceil(MIB);
         if u64::from(memory.hugepages_mib) < needed_mib {
-            let Memory {
-                hugepages_mib,
-                buffers,
-            } = memory;
+            let Memory { hugepages_mib, buffers } = memory;
             section.at("hugepages_mib").error(
                 format_args!("= {hugepages_mib} cannot hold {buffers} buffers of {BUFFER_BYTES} bytes"),
                 format!("set hugepages_mib = {needed_mib} or more, or use fewer buffers"),
@@ -187,10 +161,7 @@ pub(super) fn sessions_file(root: &Reader<'_, '_>, base_dir: &Path) -> Option<(P
     let file = section.optional("file").and_then(|given| {
         let path = given.string("sessions.jsonl")?;
         if path.is_empty() {
-            given.error(
-                "is empty",
-                "give the path of a sessions file, or leave [sessions] out",
-            );
+            given.error("is empty", "give the path of a sessions file, or leave [sessions] out");
             return None;
         }
         Some((resolve(base_dir, path), given.line))

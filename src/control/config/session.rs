@@ -27,12 +27,7 @@ impl<'p> World<'p> {
         let addresses_of =
             |(index, port): (usize, &'p Port)| port.addresses.iter().map(move |net| (net.address(), index));
         let port_of = ports.iter().enumerate().flat_map(addresses_of).collect();
-        Self {
-            ports,
-            port_of,
-            all_addresses_known,
-            registry: Registry::default(),
-        }
+        Self { ports, port_of, all_addresses_known, registry: Registry::default() }
     }
 }
 
@@ -46,47 +41,17 @@ pub(super) fn session(
     line: u32,
 ) -> Option<Session> {
     let before = scope.problems.count();
-    let given_id = table
-        .entries()
-        .iter()
-        .find(|entry| entry.key == "id")
-        .and_then(|entry| entry.node.string());
+    let given_id =
+        table.entries().iter().find(|entry| entry.key == "id").and_then(|entry| entry.node.string());
     let id = given_id.filter(|id| is_id(id));
-    let subject = Subject {
-        kind: "session",
-        name: id.map_or(fallback, Name::Given),
-        leg: None,
-    };
+    let subject = Subject { kind: "session", name: id.map_or(fallback, Name::Given), leg: None };
     let reader = Reader::new(scope.about(subject), table, line);
     let (number, first) = world.registry.session(id, scope.file, line);
-    check_id(
-        &reader,
-        first.map(|first| world.registry.describe(first, scope.problems)),
-    );
-    let a = leg_of(
-        world,
-        &reader,
-        "a",
-        LegRef {
-            session: number,
-            leg: "a",
-        },
-    );
-    let b = leg_of(
-        world,
-        &reader,
-        "b",
-        LegRef {
-            session: number,
-            leg: "b",
-        },
-    );
+    check_id(&reader, first.map(|first| world.registry.describe(first, scope.problems)));
+    let a = leg_of(world, &reader, "a", LegRef { session: number, leg: "a" });
+    let b = leg_of(world, &reader, "b", LegRef { session: number, leg: "b" });
     reader.finish();
-    let session = Session {
-        id: id?.to_owned(),
-        a: a?,
-        b: b?,
-    };
+    let session = Session { id: id?.to_owned(), a: a?, b: b? };
     (scope.problems.count() == before).then_some(session)
 }
 
@@ -121,10 +86,7 @@ fn leg_of(world: &mut World<'_>, session: &Reader<'_, '_>, key: &'static str, th
     let example = "add it: { local = \"ADDRESS:PORT\", remote = \"ADDRESS:PORT\", suite = \"AEAD_AES_128_GCM\", remote_key = \"inline:...\", local_key = \"inline:...\" }";
     let given = session.required(key, example)?;
     let table = given.table("write it as { local = \"ADDRESS:PORT\", ... }")?;
-    let subject = Subject {
-        leg: Some(key),
-        ..session.scope().subject
-    };
+    let subject = Subject { leg: Some(key), ..session.scope().subject };
     let reader = Reader::new(given.scope.about(subject), table, given.line);
     leg::leg(world, reader, this)
 }

@@ -33,21 +33,13 @@ fn plan(count: usize, suite: Option<Suite>) -> SessionPlan {
 #[test]
 fn generated_sessions_come_back_from_their_file_as_they_were() {
     let mut sessions = Vec::new();
-    for (number, suite) in [Some(Suite::AeadAes128Gcm), Some(Suite::AeadAes256Gcm), None]
-        .into_iter()
-        .enumerate()
+    for (number, suite) in
+        [Some(Suite::AeadAes128Gcm), Some(Suite::AeadAes256Gcm), None].into_iter().enumerate()
     {
-        let plan = SessionPlan {
-            id_prefix: format!("{number} \"quoted\" \\ é-"),
-            ..plan(30, suite)
-        };
+        let plan = SessionPlan { id_prefix: format!("{number} \"quoted\" \\ é-"), ..plan(30, suite) };
         let skip = number * 10;
-        sessions.extend(
-            generate_sessions(plan, system_random)
-                .expect("enough addresses")
-                .skip(skip)
-                .take(10),
-        );
+        sessions
+            .extend(generate_sessions(plan, system_random).expect("enough addresses").skip(skip).take(10));
     }
     // What the generator never makes must survive the file just as well.
     let address = |text: &str| text.parse().expect("a valid address");
@@ -55,24 +47,15 @@ fn generated_sessions_come_back_from_their_file_as_they_were() {
     sessions[1].a.remote = None;
     sessions[1].a.remote_policy = RemotePolicy::Learn;
     let (local, remote) = (address("10.1.0.1:40001"), address("10.1.0.77:7"));
-    sessions[2].a.rtcp = RtcpPolicy::Separate {
-        local,
-        remote: Some(remote),
-    };
+    sessions[2].a.rtcp = RtcpPolicy::Separate { local, remote: Some(remote) };
     sessions[3].a.remote = None;
     sessions[3].a.remote_policy = RemotePolicy::Learn;
-    sessions[3].a.rtcp = RtcpPolicy::Separate {
-        local: address("10.1.0.1:40003"),
-        remote: None,
-    };
+    sessions[3].a.rtcp = RtcpPolicy::Separate { local: address("10.1.0.1:40003"), remote: None };
     sessions[4].a.payload_types = [0, 8, 127].into_iter().collect();
     sessions[5].b.reduced_size_rtcp = false;
 
     let config = load_with_sessions(|path| {
-        assert_eq!(
-            write_sessions_file(path, sessions.clone()).expect("the file can be written"),
-            30
-        );
+        assert_eq!(write_sessions_file(path, sessions.clone()).expect("the file can be written"), 30);
     });
     assert!(config.unwrap_or_else(|errors| panic!("{errors}")).sessions == sessions);
 }
@@ -85,54 +68,29 @@ fn a_hundred_thousand_sessions_load() {
     let mut number = 0_u64;
     let unique = |bytes: &mut [u8]| {
         number += 1;
-        bytes
-            .iter_mut()
-            .zip(number.to_le_bytes())
-            .for_each(|(to, from)| *to = from);
+        bytes.iter_mut().zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
     };
     let sessions = generate_sessions(plan, unique).expect("enough addresses");
     let mut start = Instant::now();
     let config = load_with_sessions(|path| {
-        assert_eq!(
-            write_sessions_file(path, sessions).expect("the file can be written"),
-            count
-        );
+        assert_eq!(write_sessions_file(path, sessions).expect("the file can be written"), count);
         start = Instant::now();
     });
     println!("{count} sessions loaded in {:?}", start.elapsed());
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(
-        (config.sessions.len(), config.local_endpoints()),
-        (count, 2 * count)
-    );
+    assert_eq!((config.sessions.len(), config.local_endpoints()), (count, 2 * count));
     assert_eq!(config.sessions[count - 1].id, "call-99999");
     // 27,768 sessions on each of the first three addresses, the rest on the fourth.
-    assert_eq!(
-        config.sessions[EVEN_PORTS_PER_ADDRESS].a.local.to_string(),
-        "10.1.0.3:10000"
-    );
+    assert_eq!(config.sessions[EVEN_PORTS_PER_ADDRESS].a.local.to_string(), "10.1.0.3:10000");
     assert_eq!(config.sessions[count - 1].b.local.to_string(), "10.2.0.5:43390");
 }
 
 #[test]
 fn a_plan_that_cannot_be_is_refused() {
-    let generate = |plan: SessionPlan| {
-        generate_sessions(plan, system_random)
-            .map(|_| ())
-            .expect_err("a bad plan")
-    };
+    let generate =
+        |plan: SessionPlan| generate_sessions(plan, system_random).map(|_| ()).expect_err("a bad plan");
     let too_many = generate(plan(4 * EVEN_PORTS_PER_ADDRESS + 1, None));
-    assert!(
-        matches!(
-            too_many,
-            GenerateError::TooFewAddresses {
-                needed: 5,
-                found: 4,
-                ..
-            }
-        ),
-        "{too_many}"
-    );
+    assert!(matches!(too_many, GenerateError::TooFewAddresses { needed: 5, found: 4, .. }), "{too_many}");
     let mut shared = plan(1, None);
     shared.b.local.clone_from(&shared.a.local);
     assert!(matches!(generate(shared), GenerateError::SharedAddress(_)));
@@ -148,14 +106,8 @@ fn a_sessions_file_is_for_its_owner_only() {
     let path = directory.path().join("calls.jsonl");
     fs::write(&path, "old").expect("a file can be written");
     let sessions = generate_sessions(plan(2, None), system_random).expect("enough addresses");
-    assert_eq!(
-        write_sessions_file(&path, sessions).expect("the file can be written"),
-        2
-    );
-    let mode = fs::metadata(&path)
-        .expect("the file is there")
-        .permissions()
-        .mode();
+    assert_eq!(write_sessions_file(&path, sessions).expect("the file can be written"), 2);
+    let mode = fs::metadata(&path).expect("the file is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -51,10 +51,8 @@ fn with_session(a: &str, b: &str) -> String {
 pub(super) fn load_with_sessions(write: impl FnOnce(&Path)) -> Result<Config, ConfigErrors> {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     write(&directory.path().join("calls.jsonl"));
-    let text = MINIMAL.replace(
-        "\"10.1.0.1/24\"",
-        "\"10.1.0.1/24\", \"10.1.0.3/24\", \"10.1.0.4/24\", \"10.1.0.5/24\"",
-    );
+    let text = MINIMAL
+        .replace("\"10.1.0.1/24\"", "\"10.1.0.1/24\", \"10.1.0.3/24\", \"10.1.0.4/24\", \"10.1.0.5/24\"");
     let path = directory.path().join("test.toml");
     fs::write(&path, format!("{text}[sessions]\nfile = \"calls.jsonl\"\n")).expect("a file can be written");
     Config::load(&path)
@@ -63,45 +61,16 @@ pub(super) fn load_with_sessions(write: impl FnOnce(&Path)) -> Result<Config, Co
 #[test]
 fn what_is_left_out_has_its_documented_default() {
     let config = parse(MINIMAL);
-    assert_eq!(
-        config.gateway.state_directory.as_deref(),
-        Some(Path::new("/var/lib/voxlane"))
-    );
-    assert_eq!(
-        config.memory,
-        Memory {
-            hugepages_mib: 512,
-            buffers: 16_384
-        }
-    );
-    assert_eq!(
-        config.cores,
-        Cores {
-            control: vec![0],
-            workers: vec![1],
-            allow_shared: false
-        }
-    );
-    assert_eq!(
-        config.metrics.listen,
-        Some("127.0.0.1:9464".parse().expect("a valid address"))
-    );
-    let host = HostLimits {
-        arp_per_second: 1000,
-        icmp_per_second: 100,
-        punt_per_second: 10_000,
-    };
+    assert_eq!(config.gateway.state_directory.as_deref(), Some(Path::new("/var/lib/voxlane")));
+    assert_eq!(config.memory, Memory { hugepages_mib: 512, buffers: 16_384 });
+    assert_eq!(config.cores, Cores { control: vec![0], workers: vec![1], allow_shared: false });
+    assert_eq!(config.metrics.listen, Some("127.0.0.1:9464".parse().expect("a valid address")));
+    let host = HostLimits { arp_per_second: 1000, icmp_per_second: 100, punt_per_second: 10_000 };
     assert_eq!(config.host, host);
     assert_eq!(config.srtp.replay_window, ReplayWindowSize::MAX);
     let port = &config.ports[0];
-    assert_eq!(
-        (port.mtu, port.rx_descriptors, port.tx_descriptors),
-        (1500, 1024, 1024)
-    );
-    assert_eq!(
-        (port.vlan, port.mac, port.promiscuous, port.udp_checksum),
-        (None, None, false, true)
-    );
+    assert_eq!((port.mtu, port.rx_descriptors, port.tx_descriptors), (1500, 1024, 1024));
+    assert_eq!((port.vlan, port.mac, port.promiscuous, port.udp_checksum), (None, None, false, true));
     assert!(port.gateways.is_empty() && config.sessions.is_empty());
 }
 
@@ -130,50 +99,18 @@ fn what_is_given_is_taken() {
         udp_checksum = false
         "#,
     );
-    let Gateway {
-        name,
-        state_directory,
-    } = &config.gateway;
-    assert_eq!(
-        (name.as_str(), state_directory.as_deref()),
-        ("voice-1", Some(Path::new("/base/state")))
-    );
-    assert_eq!(
-        config.memory,
-        Memory {
-            hugepages_mib: 1024,
-            buffers: 65_536
-        }
-    );
-    assert_eq!(
-        config.cores,
-        Cores {
-            control: vec![2, 3],
-            workers: vec![0, 1],
-            allow_shared: false
-        }
-    );
+    let Gateway { name, state_directory } = &config.gateway;
+    assert_eq!((name.as_str(), state_directory.as_deref()), ("voice-1", Some(Path::new("/base/state"))));
+    assert_eq!(config.memory, Memory { hugepages_mib: 1024, buffers: 65_536 });
+    assert_eq!(config.cores, Cores { control: vec![2, 3], workers: vec![0, 1], allow_shared: false });
     assert_eq!(config.metrics.listen, None);
-    assert_eq!(
-        config.host,
-        HostLimits {
-            arp_per_second: 1,
-            icmp_per_second: 2,
-            punt_per_second: 3
-        }
-    );
+    assert_eq!(config.host, HostLimits { arp_per_second: 1, icmp_per_second: 2, punt_per_second: 3 });
     assert_eq!(config.srtp.replay_window.packets(), 128);
     let expected = Port {
         name: "access".into(),
         device: Device::Pci("0000:af:00.1".into()),
-        addresses: vec![
-            "192.0.2.1/24".parse().expect("valid"),
-            "2001:db8::1/64".parse().expect("valid"),
-        ],
-        gateways: vec![
-            "192.0.2.254".parse().expect("valid"),
-            "fe80::1".parse().expect("valid"),
-        ],
+        addresses: vec!["192.0.2.1/24".parse().expect("valid"), "2001:db8::1/64".parse().expect("valid")],
+        gateways: vec!["192.0.2.254".parse().expect("valid"), "fe80::1".parse().expect("valid")],
         vlan: Some(4094),
         mtu: 1280,
         rx_descriptors: 64,
@@ -200,43 +137,16 @@ fn a_session_has_its_ports_keys_and_policies() {
     let Session { id, a, b } = &config.sessions[0];
     assert_eq!((id.as_str(), a.port, b.port), ("call-1", 0, 1));
     assert_eq!(a.local.to_string(), "[fd00:1::1]:20000");
-    assert_eq!(
-        a.remote.map(|remote| remote.to_string()).as_deref(),
-        Some("[fd00:1::2]:30000")
-    );
-    assert_eq!(
-        (a.remote_policy, a.rtcp, a.reduced_size_rtcp),
-        (RemotePolicy::Pinned, RtcpPolicy::Mux, true)
-    );
+    assert_eq!(a.remote.map(|remote| remote.to_string()).as_deref(), Some("[fd00:1::2]:30000"));
+    assert_eq!((a.remote_policy, a.rtcp, a.reduced_size_rtcp), (RemotePolicy::Pinned, RtcpPolicy::Mux, true));
     assert_eq!(a.payload_types.iter().collect::<Vec<_>>(), [0, 96]);
     let key =
         |number: usize| MasterKey::from_sdes_inline(Suite::AeadAes128Gcm, KEYS[number]).expect("a valid key");
-    assert_eq!(
-        a.protection,
-        Protection::Srtp {
-            remote_key: key(0),
-            local_key: key(1)
-        }
-    );
-    assert_eq!(
-        b.protection,
-        Protection::Srtp {
-            remote_key: key(2),
-            local_key: key(3)
-        }
-    );
-    let rtcp = RtcpPolicy::Separate {
-        local: "10.2.0.1:20001".parse().expect("valid"),
-        remote: None,
-    };
-    assert_eq!(
-        (b.remote, b.remote_policy, b.rtcp),
-        (None, RemotePolicy::Learn, rtcp)
-    );
-    assert_eq!(
-        (b.payload_types, b.reduced_size_rtcp),
-        (PayloadTypes::ALL_BUT_RTCP, false)
-    );
+    assert_eq!(a.protection, Protection::Srtp { remote_key: key(0), local_key: key(1) });
+    assert_eq!(b.protection, Protection::Srtp { remote_key: key(2), local_key: key(3) });
+    let rtcp = RtcpPolicy::Separate { local: "10.2.0.1:20001".parse().expect("valid"), remote: None };
+    assert_eq!((b.remote, b.remote_policy, b.rtcp), (None, RemotePolicy::Learn, rtcp));
+    assert_eq!((b.payload_types, b.reduced_size_rtcp), (PayloadTypes::ALL_BUT_RTCP, false));
     assert_eq!(config.local_endpoints(), 3);
 }
 
@@ -252,24 +162,13 @@ fn rtcp_ports_follow_rtp_unless_given() {
         remote: Some(remote.parse().expect("a valid address")),
     };
     assert_eq!(session("rtcp = \"mux\"").a.rtcp, RtcpPolicy::Mux);
-    assert_eq!(
-        session("rtcp = \"next\"").a.rtcp,
-        separate("10.1.0.1:20001", "10.1.0.2:30001")
-    );
-    assert_eq!(
-        session("rtcp = 40000").a.rtcp,
-        separate("10.1.0.1:40000", "10.1.0.2:30001")
-    );
+    assert_eq!(session("rtcp = \"next\"").a.rtcp, separate("10.1.0.1:20001", "10.1.0.2:30001"));
+    assert_eq!(session("rtcp = 40000").a.rtcp, separate("10.1.0.1:40000", "10.1.0.2:30001"));
     let given = session("rtcp = \"next\", remote_rtcp = \"10.1.0.9:5\"");
     assert_eq!(given.a.rtcp, separate("10.1.0.1:20001", "10.1.0.9:5"));
     assert_eq!(given.b.protection, Protection::Plain);
     // Types that would pass for RTCP are fine where RTCP has a port of its own.
-    assert!(
-        session("rtcp = \"next\", payload_types = [72]")
-            .a
-            .payload_types
-            .contains(72)
-    );
+    assert!(session("rtcp = \"next\", payload_types = [72]").a.payload_types.contains(72));
 }
 
 #[test]
@@ -305,10 +204,7 @@ fn key_material_is_in_no_debug_print() {
         assert!(!debug.contains(&base64[..12]), "{debug}");
     }
     // Neither as bytes: the keys are ASCII text, printed as a list of numbers it would begin so.
-    assert!(
-        !debug.contains("not a real key") && !debug.contains("48, 48, 49"),
-        "{debug}"
-    );
+    assert!(!debug.contains("not a real key") && !debug.contains("48, 48, 49"), "{debug}");
 }
 
 #[test]
@@ -322,11 +218,7 @@ fn all_shipped_profiles_are_valid() {
     assert!(profiles.len() >= 4, "{profiles:?}");
     for path in profiles {
         let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(
-            config.ports.len() == 2 && !config.sessions.is_empty(),
-            "{}",
-            path.display()
-        );
+        assert!(config.ports.len() == 2 && !config.sessions.is_empty(), "{}", path.display());
     }
 }
 
@@ -342,27 +234,16 @@ fn files_that_cannot_be_read_are_errors_too() {
     let latin1 = Config::load(&path).expect_err("the file is not UTF-8");
     assert_eq!(
         latin1.to_string(),
-        format!(
-            "{}:2: not valid UTF-8; save the file as UTF-8 text\n1 error",
-            path.display()
-        )
+        format!("{}:2: not valid UTF-8; save the file as UTF-8 text\n1 error", path.display())
     );
 
     let errors = load_with_sessions(|path| fs::create_dir(path).expect("a directory can be made"))
         .expect_err("the sessions file is a directory");
-    assert!(
-        errors
-            .to_string()
-            .contains("calls.jsonl cannot be read: Is a directory; "),
-        "{errors}"
-    );
+    assert!(errors.to_string().contains("calls.jsonl cannot be read: Is a directory; "), "{errors}");
 
     let errors = load_with_sessions(|path| fs::write(path, b"\n\xff\n").expect("a file can be written"))
         .expect_err("the sessions file is not UTF-8");
-    assert!(
-        errors.to_string().contains("calls.jsonl:2: not valid UTF-8; "),
-        "{errors}"
-    );
+    assert!(errors.to_string().contains("calls.jsonl:2: not valid UTF-8; "), "{errors}");
 }
 
 /// Deterministic damage to a good configuration: whatever becomes of it, nothing panics and no key shows.
@@ -382,10 +263,7 @@ fn damaged_configurations_never_panic_and_never_show_a_key() {
                 continue;
             };
             let shown = errors.to_string();
-            assert!(
-                !shown.contains("MDA") && !shown.contains("not a real key"),
-                "{shown}"
-            );
+            assert!(!shown.contains("MDA") && !shown.contains("not a real key"), "{shown}");
         }
     }
 }
@@ -402,15 +280,8 @@ fn every_key_is_in_the_manual() {
     );
     let errors = refused(&text);
     let mut keys = 0;
-    for error in errors
-        .shown()
-        .iter()
-        .filter(|error| error.message.ends_with("unknown key \"zzzzzz\""))
-    {
-        let list = error
-            .remedy
-            .trim_start_matches("use one of ")
-            .trim_end_matches(", or remove it");
+    for error in errors.shown().iter().filter(|error| error.message.ends_with("unknown key \"zzzzzz\"")) {
+        let list = error.remedy.trim_start_matches("use one of ").trim_end_matches(", or remove it");
         for key in list.split(", ") {
             keys += 1;
             // A section has a heading, every other key a row.

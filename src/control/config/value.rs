@@ -69,10 +69,7 @@ pub(super) fn edge_of(net: IpNet, address: IpAddr) -> Option<&'static str> {
 /// What is wrong with it, and what to write.
 pub(super) fn device(text: &str) -> Result<Device, (&'static str, &'static str)> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err((
-            "has a space in it",
-            "write the device and its arguments without spaces",
-        ));
+        return Err(("has a space in it", "write the device and its arguments without spaces"));
     }
     let (name, arguments) = text.split_at(text.find(',').unwrap_or(text.len()));
     if let Some(address) = pci_address(name) {
@@ -87,10 +84,7 @@ pub(super) fn device(text: &str) -> Result<Device, (&'static str, &'static str)>
         ));
     }
     if !name.ends_with(|c: char| c.is_ascii_digit()) {
-        return Err((
-            "has no number after the driver's name",
-            "append one, like \"net_memif0\"",
-        ));
+        return Err(("has no number after the driver's name", "append one, like \"net_memif0\""));
     }
     Ok(Device::Virtual(text.to_owned()))
 }
@@ -128,17 +122,9 @@ mod tests {
         }
         let memif = "net_memif0,role=server,id=0,socket=/run/a.sock";
         assert_eq!(device(memif), Ok(Device::Virtual(memif.to_owned())));
-        for text in [
-            "",
-            "eth0",
-            "01:00",
-            "01:00.8",
-            "01:20.0",
-            "1:00.0",
-            "0000:01:00.0:",
-            "net_memif",
-            "net memif0",
-        ] {
+        for text in
+            ["", "eth0", "01:00", "01:00.8", "01:20.0", "1:00.0", "0000:01:00.0:", "net_memif", "net memif0"]
+        {
             assert!(device(text).is_err(), "{text}");
         }
     }
@@ -150,25 +136,14 @@ mod tests {
             edge_of(net, address.parse().expect("a valid address"))
         };
         assert_eq!(edge("10.1.0.1/24", "10.1.0.0"), Some("the network's own address"));
-        assert_eq!(
-            edge("10.1.0.1/24", "10.1.0.255"),
-            Some("the network's broadcast address")
-        );
-        assert_eq!(
-            edge("10.1.0.1/30", "10.1.0.3"),
-            Some("the network's broadcast address")
-        );
-        for (net, address) in [
-            ("10.1.0.1/24", "10.1.0.9"),
-            ("10.1.0.0/31", "10.1.0.0"),
-            ("10.1.0.0/32", "10.1.0.0"),
-        ] {
+        assert_eq!(edge("10.1.0.1/24", "10.1.0.255"), Some("the network's broadcast address"));
+        assert_eq!(edge("10.1.0.1/30", "10.1.0.3"), Some("the network's broadcast address"));
+        for (net, address) in
+            [("10.1.0.1/24", "10.1.0.9"), ("10.1.0.0/31", "10.1.0.0"), ("10.1.0.0/32", "10.1.0.0")]
+        {
             assert_eq!(edge(net, address), None, "{net} {address}");
         }
-        assert_eq!(
-            edge("fd00::1/64", "fd00::"),
-            Some("the subnet-router anycast address")
-        );
+        assert_eq!(edge("fd00::1/64", "fd00::"), Some("the subnet-router anycast address"));
         assert_eq!(edge("fd00::/127", "fd00::"), None);
         assert_eq!(edge("fd00::1/64", "fd00::ffff:ffff:ffff:ffff"), None);
     }
@@ -189,24 +164,10 @@ mod tests {
             "::ffff:10.0.0.1",
         ];
         for text in refused {
-            assert!(
-                not_unicast(text.parse().expect("a valid address")).is_some(),
-                "{text}"
-            );
+            assert!(not_unicast(text.parse().expect("a valid address")).is_some(), "{text}");
         }
-        for text in [
-            "10.0.0.1",
-            "169.254.1.1",
-            "223.255.255.255",
-            "fd00::1",
-            "fe80::1",
-            "2001:db8::1",
-        ] {
-            assert_eq!(
-                not_unicast(text.parse().expect("a valid address")),
-                None,
-                "{text}"
-            );
+        for text in ["10.0.0.1", "169.254.1.1", "223.255.255.255", "fd00::1", "fe80::1", "2001:db8::1"] {
+            assert_eq!(not_unicast(text.parse().expect("a valid address")), None, "{text}");
         }
     }
 

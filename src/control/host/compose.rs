@@ -22,11 +22,7 @@ pub(super) struct Composer {
 impl Composer {
     pub(super) fn new(mac: MacAddress, vlan: Option<u16>, mtu: u16) -> Self {
         let longest = ethernet::HEADER_LEN + vlan.map_or(0, |_| vlan::HEADER_LEN) + usize::from(mtu);
-        Composer {
-            mac,
-            vlan,
-            buffer: vec![0; longest.max(MIN_FRAME_LEN)].into(),
-        }
+        Composer { mac, vlan, buffer: vec![0; longest.max(MIN_FRAME_LEN)].into() }
     }
 
     /// "Who has `target`?", to everybody or, as a probe, to `mac` only (RFC 1122 §2.3.2.1).
@@ -75,10 +71,7 @@ impl Composer {
             Some(mac) => (target, mac),
             None => (group, MacAddress::of_ipv6_group(group)),
         };
-        let repr = ndp::Repr::Solicitation {
-            target,
-            source_mac: Some(self.mac),
-        };
+        let repr = ndp::Repr::Solicitation { target, source_mac: Some(self.mac) };
         self.ndp(mac, source, destination, repr)
     }
 
@@ -138,9 +131,7 @@ impl Composer {
         let header = icmpv6_header(source, destination, DEFAULT_TTL, message.buffer_len());
         self.frame(mac, EtherType::IPV6, header.buffer_len(), |bytes| {
             let mut packet = header.emit(bytes)?;
-            message
-                .emit(packet.payload_mut(), icmpv6::pseudo_header(source, destination))
-                .map(|_| ())
+            message.emit(packet.payload_mut(), icmpv6::pseudo_header(source, destination)).map(|_| ())
         })
     }
 
@@ -154,16 +145,12 @@ impl Composer {
         let header = icmpv6_header(source, destination, ndp::HOP_LIMIT, message.buffer_len());
         self.frame(mac, EtherType::IPV6, header.buffer_len(), |bytes| {
             let mut packet = header.emit(bytes)?;
-            message
-                .emit(packet.payload_mut(), icmpv6::pseudo_header(source, destination))
-                .map(|_| ())
+            message.emit(packet.payload_mut(), icmpv6::pseudo_header(source, destination)).map(|_| ())
         })
     }
 
     fn arp(&mut self, destination: MacAddress, repr: arp::Repr) -> Option<&[u8]> {
-        self.frame(destination, EtherType::ARP, repr.buffer_len(), |bytes| {
-            repr.emit(bytes).map(|_| ())
-        })
+        self.frame(destination, EtherType::ARP, repr.buffer_len(), |bytes| repr.emit(bytes).map(|_| ()))
     }
 
     fn frame(
@@ -178,25 +165,12 @@ impl Composer {
         let frame = self.buffer.get_mut(..written.max(MIN_FRAME_LEN))?;
         // Padding must not carry what an earlier frame left behind.
         frame.get_mut(written..)?.fill(0);
-        let outer = if self.vlan.is_some() {
-            EtherType::VLAN
-        } else {
-            ethertype
-        };
-        let header = ethernet::Repr {
-            destination,
-            source: self.mac,
-            ethertype: outer,
-        };
+        let outer = if self.vlan.is_some() { EtherType::VLAN } else { ethertype };
+        let header = ethernet::Repr { destination, source: self.mac, ethertype: outer };
         let mut view = header.emit(frame).ok()?;
         let mut payload = view.payload_mut();
         if let Some(vlan_id) = self.vlan {
-            let tag = vlan::Repr {
-                priority: 0,
-                drop_eligible: false,
-                vlan_id,
-                ethertype,
-            };
+            let tag = vlan::Repr { priority: 0, drop_eligible: false, vlan_id, ethertype };
             tag.emit(payload).ok()?;
             payload = payload.get_mut(tag_len..)?;
         }

@@ -44,13 +44,8 @@ pub struct Counters {
 
 impl FrameKind {
     /// Every kind.
-    pub const ALL: [FrameKind; 5] = [
-        FrameKind::Arp,
-        FrameKind::Icmp,
-        FrameKind::Icmpv6,
-        FrameKind::Ndp,
-        FrameKind::Other,
-    ];
+    pub const ALL: [FrameKind; 5] =
+        [FrameKind::Arp, FrameKind::Icmp, FrameKind::Icmpv6, FrameKind::Ndp, FrameKind::Other];
 
     /// Metric label.
     pub const fn label(self) -> &'static str {
@@ -66,13 +61,8 @@ impl FrameKind {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 5] = [
-        Outcome::Answered,
-        Outcome::Ignored,
-        Outcome::Learned,
-        Outcome::Limited,
-        Outcome::Malformed,
-    ];
+    pub const ALL: [Outcome; 5] =
+        [Outcome::Answered, Outcome::Ignored, Outcome::Learned, Outcome::Limited, Outcome::Malformed];
 
     /// Metric label.
     pub const fn label(self) -> &'static str {
@@ -114,13 +104,7 @@ mod tests {
             for (j, outcome) in Outcome::ALL.into_iter().enumerate() {
                 assert_eq!(outcome as usize, j);
                 counters.count(kind, outcome);
-                assert_eq!(
-                    counters.received(kind, outcome),
-                    1,
-                    "{} {}",
-                    kind.label(),
-                    outcome.label()
-                );
+                assert_eq!(counters.received(kind, outcome), 1, "{} {}", kind.label(), outcome.label());
             }
         }
         assert_eq!(counters.total(), 25);

@@ -163,11 +163,7 @@ impl Host {
         if has_ipv6 && nets.iter().all(|net| net.address() != link_local) {
             nets.extend(IpNet::new(link_local, LINK_LOCAL_PREFIX));
         }
-        let own = |net| OwnAddress {
-            net,
-            reported_ns: None,
-            conflict: None,
-        };
+        let own = |net| OwnAddress { net, reported_ns: None, conflict: None };
         Host {
             own: nets.into_iter().map(own).collect(),
             neighbours: NeighbourTable::new(limits.next_hops),
@@ -192,9 +188,7 @@ impl Host {
     pub fn next_hop(&mut self, remote: IpAddr) -> Result<NextHopId, RouteError> {
         let target = self.route(remote)?;
         let capacity = self.neighbours.capacity();
-        self.neighbours
-            .find_or_add(target)
-            .ok_or(RouteError::TableFull { remote, capacity })
+        self.neighbours.find_or_add(target).ok_or(RouteError::TableFull { remote, capacity })
     }
 
     /// The MAC address of a next hop, if it is known.
@@ -245,20 +239,14 @@ impl Host {
     /// When [`Host::poll`] has something to do next; none as long as there is no next hop.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let announcement = self.announcements.map(|(_, due)| due);
-        self.neighbours
-            .next_deadline_ns()
-            .into_iter()
-            .chain(announcement)
-            .min()
+        self.neighbours.next_deadline_ns().into_iter().chain(announcement).min()
     }
 
     /// Drains what happened since the last call.
     pub fn events(&mut self) -> impl Iterator<Item = Event> + '_ {
         let conflicts = self.own.iter_mut().filter_map(|own| {
             let address = own.net.address();
-            own.conflict
-                .take()
-                .map(|mac| Event::AddressConflict { address, mac })
+            own.conflict.take().map(|mac| Event::AddressConflict { address, mac })
         });
         let changes = self.neighbours.changes().map(|(next_hop, mac)| match mac {
             Some(mac) => Event::Resolved { next_hop, mac },
@@ -277,11 +265,7 @@ impl Host {
         if let Some(own) = self.own.iter().find(|own| own.net.contains(remote)) {
             // The prefix is the interface's, the address the remote's: its network or broadcast address?
             let is_host = IpNet::new(remote, own.net.prefix_len()).is_ok_and(IpNet::is_host_address);
-            return if is_host {
-                Ok(remote)
-            } else {
-                Err(RouteError::NotUnicast { remote })
-            };
+            return if is_host { Ok(remote) } else { Err(RouteError::NotUnicast { remote }) };
         }
         let mut gateways = self.interface.gateways.iter().copied();
         gateways
@@ -296,22 +280,13 @@ impl Host {
     /// Whether a station may have this address as seen from our link.
     fn is_plausible_source(&self, address: IpAddr) -> bool {
         is_host_address(address)
-            && !self
-                .own
-                .iter()
-                .any(|own| own.net.broadcast().map(IpAddr::V4) == Some(address))
+            && !self.own.iter().any(|own| own.net.broadcast().map(IpAddr::V4) == Some(address))
     }
 
     /// The own address to ask for `target` from: one with which it shares a link, else any of the family.
     fn source_for(&self, target: IpAddr) -> Option<IpAddr> {
-        let of_family = || {
-            self.addresses()
-                .filter(|net| net.address().is_ipv4() == target.is_ipv4())
-        };
-        of_family()
-            .find(|net| net.contains(target))
-            .or_else(|| of_family().next())
-            .map(IpNet::address)
+        let of_family = || self.addresses().filter(|net| net.address().is_ipv4() == target.is_ipv4());
+        of_family().find(|net| net.contains(target)).or_else(|| of_family().next()).map(IpNet::address)
     }
 
     fn solicit(&mut self, solicitation: Solicitation, out: &mut dyn FnMut(&[u8])) {
@@ -355,9 +330,7 @@ impl Host {
             return;
         };
         self.counters.conflicts += 1;
-        let is_due = own
-            .reported_ns
-            .is_none_or(|at| now_ns.saturating_sub(at) >= CONFLICT_INTERVAL_NS);
+        let is_due = own.reported_ns.is_none_or(|at| now_ns.saturating_sub(at) >= CONFLICT_INTERVAL_NS);
         if is_due {
             own.reported_ns = Some(now_ns);
             own.conflict = Some(mac);

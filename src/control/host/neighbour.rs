@@ -174,9 +174,7 @@ impl NeighbourTable {
 
     /// Whether an answer to a question of ours is still awaited from the entry.
     pub(super) fn is_asking(&self, id: NextHopId, now_ns: u64) -> bool {
-        self.entries
-            .get(id.0 as usize)
-            .is_some_and(|entry| now_ns < entry.awaited_until_ns)
+        self.entries.get(id.0 as usize).is_some_and(|entry| now_ns < entry.awaited_until_ns)
     }
 
     /// What RFC 4861 §7.2.5 does with an advertisement, and App. C with a solicitation's source. True if the
@@ -199,11 +197,7 @@ impl NeighbourTable {
         if let Some(mac) = claim.mac.filter(|_| is_new && takes_mac) {
             self.set_mac(id, Some(mac));
         }
-        let lasts = if next == State::Reachable {
-            REACHABLE_NS
-        } else {
-            STALE_NS
-        };
+        let lasts = if next == State::Reachable { REACHABLE_NS } else { STALE_NS };
         self.enter(id, next, now_ns.saturating_add(lasts));
         if next == State::Reachable {
             self.expect_answer(id, 0);
@@ -234,9 +228,7 @@ impl NeighbourTable {
             let target = entry.address;
             match entry.state {
                 State::Incomplete { asked } => {
-                    let state = State::Incomplete {
-                        asked: asked.saturating_add(1),
-                    };
+                    let state = State::Incomplete { asked: asked.saturating_add(1) };
                     self.enter(id, state, now_ns.saturating_add(backoff_ns(asked)));
                     self.expect_answer(id, now_ns.saturating_add(ANSWER_NS));
                     return Some(Solicitation { target, mac: None });
@@ -308,9 +300,7 @@ impl NeighbourTable {
 
 /// The pause after the question number `asked`, counted from zero: 1, 2, 4 … 60 s.
 fn backoff_ns(asked: u32) -> u64 {
-    RETRANSMIT_NS
-        .saturating_mul(1 << asked.min(16))
-        .min(MAX_BACKOFF_NS)
+    RETRANSMIT_NS.saturating_mul(1 << asked.min(16)).min(MAX_BACKOFF_NS)
 }
 
 #[cfg(test)]

@@ -15,11 +15,7 @@ impl TokenBucket {
     /// A full bucket. With a rate of zero it allows nothing.
     pub fn new(per_second: u32) -> Self {
         let per_second = u64::from(per_second);
-        TokenBucket {
-            per_second,
-            level: per_second * TOKEN,
-            updated_ns: 0,
-        }
+        TokenBucket { per_second, level: per_second * TOKEN, updated_ns: 0 }
     }
 
     /// Takes a token at `now_ns`, nanoseconds on any clock that does not run backwards. False if there is none.
@@ -55,16 +51,8 @@ mod tests {
         assert_eq!(taken(&mut bucket, 0), 0);
         assert_eq!(taken(&mut bucket, 10_000_000), 1, "one hundredth of a second");
         assert_eq!(taken(&mut bucket, 19_999_999), 0);
-        assert_eq!(
-            taken(&mut bucket, 20_000_000),
-            1,
-            "no part of a token is lost in between"
-        );
-        assert_eq!(
-            taken(&mut bucket, 3600 * SECOND),
-            100,
-            "silence saves up no more than a second"
-        );
+        assert_eq!(taken(&mut bucket, 20_000_000), 1, "no part of a token is lost in between");
+        assert_eq!(taken(&mut bucket, 3600 * SECOND), 100, "silence saves up no more than a second");
     }
 
     #[test]
@@ -77,10 +65,7 @@ mod tests {
     fn extremes_of_time_and_rate_do_not_overflow() {
         let mut bucket = TokenBucket::new(u32::MAX);
         assert!(bucket.take(u64::MAX));
-        assert!(
-            bucket.take(0),
-            "a clock that ran backwards adds nothing and takes nothing away"
-        );
+        assert!(bucket.take(0), "a clock that ran backwards adds nothing and takes nothing away");
         let mut bucket = TokenBucket::new(1);
         assert!(bucket.take(5 * SECOND) && !bucket.take(0) && !bucket.take(5 * SECOND));
         assert!(bucket.take(6 * SECOND));

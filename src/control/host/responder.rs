@@ -88,19 +88,11 @@ impl Host {
         let learned = self.neighbours.find(sender).is_some_and(|id| {
             let is_answer =
                 arp.operation == arp::Operation::Reply && is_to_us && self.neighbours.is_asking(id, now_ns);
-            let claim = Claim {
-                mac: Some(arp.sender_mac),
-                solicited: is_answer,
-                overrides: true,
-            };
+            let claim = Claim { mac: Some(arp.sender_mac), solicited: is_answer, overrides: true };
             self.neighbours.claim(id, claim, now_ns)
         });
         if arp.operation != arp::Operation::Request || !is_to_us {
-            return Ok(if learned {
-                Outcome::Learned
-            } else {
-                Outcome::Ignored
-            });
+            return Ok(if learned { Outcome::Learned } else { Outcome::Ignored });
         }
         // A probe has no sender address yet and is answered like any request (RFC 5227 §2.1.1).
         if !arp.sender_address.is_unspecified() && !self.is_plausible_source(sender) {
@@ -126,15 +118,9 @@ impl Host {
         }
         let message = icmpv4::Packet::new_checked(ip.into_payload())?;
         let reply = match icmpv4::Repr::parse(&message) {
-            Ok(icmpv4::Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            }) => icmpv4::Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            },
+            Ok(icmpv4::Repr::EchoRequest { identifier, sequence_number, data }) => {
+                icmpv4::Repr::EchoReply { identifier, sequence_number, data }
+            }
             Ok(icmpv4::Repr::EchoReply { .. }) | Err(Error::Unsupported { .. }) => {
                 return Ok(Outcome::Ignored);
             }
@@ -143,11 +129,7 @@ impl Host {
         if !self.limits.icmp.take(now_ns) {
             return Ok(Outcome::Limited);
         }
-        Ok(send(
-            self.composer
-                .icmpv4(sender, header.destination, header.source, reply),
-            out,
-        ))
+        Ok(send(self.composer.icmpv4(sender, header.destination, header.source, reply), out))
     }
 
     fn receive_ipv6(
@@ -181,15 +163,9 @@ impl Host {
         }
         let pseudo = icmpv6::pseudo_header(source, destination);
         let reply = match icmpv6::Repr::parse(&packet.message, pseudo) {
-            Ok(icmpv6::Repr::EchoRequest {
-                identifier,
-                sequence_number,
-                data,
-            }) => icmpv6::Repr::EchoReply {
-                identifier,
-                sequence_number,
-                data,
-            },
+            Ok(icmpv6::Repr::EchoRequest { identifier, sequence_number, data }) => {
+                icmpv6::Repr::EchoReply { identifier, sequence_number, data }
+            }
             Ok(icmpv6::Repr::EchoReply { .. }) | Err(Error::Unsupported { .. }) => {
                 return Ok(Outcome::Ignored);
             }
@@ -198,10 +174,7 @@ impl Host {
         if !self.limits.icmpv6.take(now_ns) {
             return Ok(Outcome::Limited);
         }
-        Ok(send(
-            self.composer.icmpv6(packet.sender, destination, source, reply),
-            out,
-        ))
+        Ok(send(self.composer.icmpv6(packet.sender, destination, source, reply), out))
     }
 
     fn receive_ndp(&mut self, now_ns: u64, packet: Icmpv6<'_>, out: Out<'_>) -> Result<Outcome, Error> {
@@ -217,18 +190,8 @@ impl Host {
             ndp::Repr::Solicitation { target, source_mac } => {
                 Ok(self.receive_solicitation(now_ns, &packet, target, source_mac, out))
             }
-            ndp::Repr::Advertisement {
-                target,
-                target_mac,
-                solicited,
-                overrides,
-                ..
-            } => {
-                let claim = Claim {
-                    mac: target_mac,
-                    solicited,
-                    overrides,
-                };
+            ndp::Repr::Advertisement { target, target_mac, solicited, overrides, .. } => {
+                let claim = Claim { mac: target_mac, solicited, overrides };
                 Ok(self.receive_advertisement(now_ns, packet.sender, target.into(), claim))
             }
         }
@@ -253,21 +216,13 @@ impl Host {
             && self.neighbours.find(source.into()).is_some_and(|id| {
                 self.neighbours.claim(
                     id,
-                    Claim {
-                        mac: source_mac,
-                        solicited: false,
-                        overrides: true,
-                    },
+                    Claim { mac: source_mac, solicited: false, overrides: true },
                     now_ns,
                 )
             });
         let is_probe = source.is_unspecified();
         if !self.is_own(target.into()) || !is_probe && !self.is_plausible_source(source.into()) {
-            return if learned {
-                Outcome::Learned
-            } else {
-                Outcome::Ignored
-            };
+            return if learned { Outcome::Learned } else { Outcome::Ignored };
         }
         if !self.limits.ndp.take(now_ns) {
             return Outcome::Limited;
@@ -284,10 +239,7 @@ impl Host {
         claim: Claim,
     ) -> Outcome {
         // A group address, or our own, is no neighbour's: sending there would loop or flood.
-        if claim
-            .mac
-            .is_some_and(|mac| !mac.is_unicast() || mac == self.interface.mac)
-        {
+        if claim.mac.is_some_and(|mac| !mac.is_unicast() || mac == self.interface.mac) {
             return Outcome::Ignored;
         }
         if self.is_own(target) {
@@ -300,11 +252,7 @@ impl Host {
             let solicited = claim.solicited && self.neighbours.is_asking(id, now_ns);
             self.neighbours.claim(id, Claim { solicited, ..claim }, now_ns)
         });
-        if learned {
-            Outcome::Learned
-        } else {
-            Outcome::Ignored
-        }
+        if learned { Outcome::Learned } else { Outcome::Ignored }
     }
 
     /// Whether an IPv6 destination is ours: an own address or a group that it makes us a member of.

@@ -11,11 +11,7 @@ use super::*;
 const MAC_A: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xa]);
 const MAC_B: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xb]);
 const MAC_C: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xc]);
-const LIMITS: HostLimits = HostLimits {
-    arp_per_second: 1000,
-    icmp_per_second: 100,
-    next_hops: 8,
-};
+const LIMITS: HostLimits = HostLimits { arp_per_second: 1000, icmp_per_second: 100, next_hops: 8 };
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -31,13 +27,7 @@ fn v6(text: &str) -> Ipv6Addr {
 
 fn interface(mac: MacAddress, addresses: &[&str]) -> Interface {
     let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    Interface {
-        mac,
-        vlan: None,
-        addresses,
-        gateways: vec![],
-        mtu: 1500,
-    }
+    Interface { mac, vlan: None, addresses, gateways: vec![], mtu: 1500 }
 }
 
 fn host_a() -> Host {
@@ -73,10 +63,6 @@ fn station(mac: MacAddress) -> Composer {
 /// The one outcome that was counted, as all hosts of a test start with none.
 fn outcome(host: &Host) -> (FrameKind, Outcome) {
     assert_eq!(host.counters().total(), 1);
-    let all = FrameKind::ALL
-        .into_iter()
-        .flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)));
-    all.into_iter()
-        .find(|(kind, outcome)| host.counters().received(*kind, *outcome) == 1)
-        .unwrap()
+    let all = FrameKind::ALL.into_iter().flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)));
+    all.into_iter().find(|(kind, outcome)| host.counters().received(*kind, *outcome) == 1).unwrap()
 }

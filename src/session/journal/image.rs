@@ -147,16 +147,7 @@ impl Header {
 
     fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, Damage> {
         let fields: [u64; HEADER_LEN / 8] = words(bytes);
-        let [
-            magic,
-            version,
-            records,
-            run,
-            boot_low,
-            boot_high,
-            records_checksum,
-            own_checksum,
-        ] = fields;
+        let [magic, version, records, run, boot_low, boot_high, records_checksum, own_checksum] = fields;
         if magic.to_le_bytes() != MAGIC {
             return Err(Damage::Magic);
         }
@@ -202,10 +193,7 @@ impl Record {
         }
         let kind = Kind::from_code(code & !UNSETTLED).ok_or(Damage::Kind { record, kind: code })?;
         if reserved_until > kind.limit() {
-            return Err(Damage::Index {
-                record,
-                index: reserved_until,
-            });
+            return Err(Damage::Index { record, index: reserved_until });
         }
         Ok(Some(Record {
             fingerprint: (u128::from(high) << 64 | u128::from(low)).to_le_bytes(),
@@ -230,15 +218,9 @@ impl Image {
         let header = Header::from_bytes(header)?;
         let (chunks, rest) = body.as_chunks::<RECORD_LEN>();
         if !rest.is_empty() || chunks.len() as u64 != header.records {
-            return Err(Damage::Length {
-                records: header.records,
-                found: bytes.len(),
-            });
+            return Err(Damage::Length { records: header.records, found: bytes.len() });
         }
-        if header
-            .checksum
-            .is_some_and(|expected| expected != records_checksum(body))
-        {
+        if header.checksum.is_some_and(|expected| expected != records_checksum(body)) {
             return Err(Damage::RecordsChecksum);
         }
         let mut keys = std::collections::HashSet::new();
@@ -274,9 +256,7 @@ pub(super) fn records_checksum(body: &[u8]) -> u64 {
 /// FNV-1a over 64-bit words. Each step is a bijection of the state, so no change to a single word goes
 /// unnoticed. It guards against accidents only: whoever can write the file can also write the checksum.
 fn checksum(words: impl Iterator<Item = u64>) -> u64 {
-    words.fold(0xcbf2_9ce4_8422_2325, |state, word| {
-        (state ^ word).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    words.fold(0xcbf2_9ce4_8422_2325, |state, word| (state ^ word).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Two 32-bit fields in the order in which they stand in the file.

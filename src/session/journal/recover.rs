@@ -24,10 +24,7 @@ pub(super) fn boot_id() -> Result<[u8; 16], JournalError> {
     let digits = text.trim().replace('-', "");
     match u128::from_str_radix(&digits, 16) {
         Ok(id) if digits.len() == 32 => Ok(id.to_be_bytes()),
-        _ => Err(JournalError::BootId {
-            path: BOOT_ID,
-            found: text,
-        }),
+        _ => Err(JournalError::BootId { path: BOOT_ID, found: text }),
     }
 }
 
@@ -37,10 +34,7 @@ pub(super) fn ensure_directory(path: &Path) -> Result<(), JournalError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|reason| JournalError::Directory {
-            path: path.to_owned(),
-            reason,
-        })
+        .map_err(|reason| JournalError::Directory { path: path.to_owned(), reason })
 }
 
 /// Takes the lock of this gateway's journal; it is released when the file is closed, also by a kill. The lock
@@ -93,9 +87,7 @@ pub(super) fn recover(path: &Path, copy: Option<&Path>, boot: [u8; 16]) -> Resul
                 let raised = record.reserved_until + record.kind.margin();
                 record.reserved_until = raised.min(record.kind.limit());
             }
-            let position = *positions
-                .entry((record.fingerprint, record.kind))
-                .or_insert(records.len());
+            let position = *positions.entry((record.fingerprint, record.kind)).or_insert(records.len());
             match records.get_mut(position) {
                 Some(earlier) if record.reserved_until > earlier.reserved_until => *earlier = record,
                 Some(_) => {}
@@ -111,10 +103,7 @@ pub(super) fn recover(path: &Path, copy: Option<&Path>, boot: [u8; 16]) -> Resul
         let exact = image.header.clean || (same_boot && mapped_run >= copied_run);
         merge(image, exact);
     }
-    Ok(Recovered {
-        run: mapped_run.max(copied_run).saturating_add(1),
-        records,
-    })
+    Ok(Recovered { run: mapped_run.max(copied_run).saturating_add(1), records })
 }
 
 /// Replaces the mapped file by a new one with these records and free ones behind them, and maps it.
@@ -123,10 +112,7 @@ pub(super) fn create(path: &Path, header: Header, records: &[Record]) -> Result<
     for record in records {
         record.append_to(&mut bytes);
     }
-    let free = header
-        .records
-        .saturating_sub(records.len() as u64)
-        .saturating_mul(RECORD_LEN as u64);
+    let free = header.records.saturating_sub(records.len() as u64).saturating_mul(RECORD_LEN as u64);
     let file = write_new(path, |file| {
         // Written, not only sized: a full file system must say so here, not kill a worker with SIGBUS.
         let mut file = BufWriter::new(file);
@@ -148,18 +134,13 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     std::fs::rename(temporary(path), path).map_err(failed("replace", path))?;
     // Without this the name may still mean the old file after a power cut.
     let directory = path.parent().unwrap_or(Path::new("/"));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed("sync", directory))
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 
 /// The file's contents, or `None` if there is no file.
 fn read(path: &Path) -> Result<Option<Image>, JournalError> {
     let mut bytes = Vec::new();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path);
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
     match file.and_then(|mut file| file.read_to_end(&mut bytes)) {
         Ok(_) => {}
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -167,10 +148,7 @@ fn read(path: &Path) -> Result<Option<Image>, JournalError> {
     }
     match Image::parse(&bytes) {
         Ok(image) => Ok(Some(image)),
-        Err(damage) => Err(JournalError::Damaged {
-            path: path.to_owned(),
-            damage,
-        }),
+        Err(damage) => Err(JournalError::Damaged { path: path.to_owned(), damage }),
     }
 }
 
@@ -197,8 +175,7 @@ fn create_private(path: &Path) -> Result<File, JournalError> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(failed("create", path))?;
-    file.set_permissions(PermissionsExt::from_mode(0o600))
-        .map_err(failed("restrict", path))?;
+    file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(failed("restrict", path))?;
     Ok(file)
 }
 
@@ -208,9 +185,5 @@ fn temporary(path: &Path) -> PathBuf {
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
-    move |reason| JournalError::File {
-        operation,
-        path,
-        reason,
-    }
+    move |reason| JournalError::File { operation, path, reason }
 }

@@ -38,17 +38,12 @@ impl Records {
     /// # Panics
     /// Never: positions come from the journal, out of the range that it has mapped.
     fn fields(&self, position: usize) -> &[AtomicU64; WORDS] {
-        self.all()
-            .get(position)
-            .expect("the journal hands out positions that it has mapped")
+        self.all().get(position).expect("the journal hands out positions that it has mapped")
     }
 
     /// Each record that is not free, as it is now.
     pub(super) fn iter(&self) -> impl Iterator<Item = Result<Record, Damage>> {
-        self.all()
-            .iter()
-            .enumerate()
-            .filter_map(|(position, fields)| read(position, fields).transpose())
+        self.all().iter().enumerate().filter_map(|(position, fields)| read(position, fields).transpose())
     }
 
     /// Writes a record that nobody holds. A kill at any point leaves the old one, a free one or the new one.
@@ -101,14 +96,7 @@ pub struct JournalSlot {
 
 impl JournalSlot {
     pub(super) fn new(records: Arc<Records>, position: usize, kind: Kind, floor: u64) -> Self {
-        JournalSlot {
-            reserved_until: floor,
-            floor,
-            records,
-            position,
-            kind,
-            announced: false,
-        }
+        JournalSlot { reserved_until: floor, floor, records, position, kind, announced: false }
     }
 
     /// Makes sure that `index` is reserved. To be called before the packet is sealed.
@@ -126,9 +114,7 @@ impl JournalSlot {
     /// Records the exact state of a clean stop: `highest` is the highest index sealed in this run, `None` if
     /// nothing was. The next run starts right after it.
     pub fn settle(&mut self, highest: Option<u64>) {
-        let next = highest
-            .map_or(0, |highest| highest.saturating_add(1))
-            .min(self.kind.limit());
+        let next = highest.map_or(0, |highest| highest.saturating_add(1)).min(self.kind.limit());
         let exact = next.max(self.floor);
         self.store(exact, settled);
         self.reserved_until = exact;
@@ -137,10 +123,7 @@ impl JournalSlot {
 
     #[cold]
     fn reserve(&mut self, ssrc: u32, index: u64) {
-        let until = index
-            .saturating_add(self.kind.block())
-            .min(self.kind.limit())
-            .max(self.reserved_until);
+        let until = index.saturating_add(self.kind.block()).min(self.kind.limit()).max(self.reserved_until);
         if self.announced {
             self.store(until, |state| state);
         } else {

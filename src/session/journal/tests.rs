@@ -30,10 +30,7 @@ impl Machine {
     }
 
     fn with_state(state: tempfile::TempDir) -> Self {
-        Machine {
-            runtime: memory_directory(),
-            state,
-        }
+        Machine { runtime: memory_directory(), state }
     }
 
     fn runtime_dir(&self) -> PathBuf {
@@ -91,6 +88,8 @@ fn a_new_key_starts_at_the_beginning() {
     // A slot that covered nothing leaves nothing, settled or not.
     let (mut slot, _) = journal.slot(key(2), Kind::Srtp).unwrap();
     slot.settle(None);
+    journal.persist().unwrap();
+    assert_eq!(std::fs::metadata(machine.copy()).unwrap().len(), HEADER_LEN as u64);
     drop((journal, slot));
     let mut journal = machine.open(4);
     assert_eq!(floor(&mut journal, 1, Kind::Srtp), None);
@@ -100,18 +99,7 @@ fn a_new_key_starts_at_the_beginning() {
 /// Dropping everything unsettled is a crash: the mapping is all that is left.
 #[test]
 fn a_crash_skips_at_most_a_block() {
-    for highest in [
-        0_u64,
-        1,
-        63,
-        64,
-        65,
-        127,
-        0xffff,
-        0x1_0000,
-        (1 << 48) - 65,
-        (1 << 48) - 1,
-    ] {
+    for highest in [0_u64, 1, 63, 64, 65, 127, 0xffff, 0x1_0000, (1 << 48) - 65, (1 << 48) - 1] {
         let machine = Machine::new();
         let mut journal = machine.open(4);
         let (mut slot, _) = journal.slot(key(1), Kind::Srtp).unwrap();
@@ -122,10 +110,7 @@ fn a_crash_skips_at_most_a_block() {
         let (_, resumed) = machine.open(4).slot(key(1), Kind::Srtp).unwrap();
         let resumed = resumed.unwrap();
         assert_eq!(resumed.ssrc, SSRC);
-        assert!(
-            (highest + 1..=highest + 64).contains(&resumed.floor),
-            "{highest}: {resumed:?}"
-        );
+        assert!((highest + 1..=highest + 64).contains(&resumed.floor), "{highest}: {resumed:?}");
         assert!(resumed.floor <= 1 << 48);
     }
 }
@@ -156,13 +141,7 @@ fn a_clean_stop_is_exact() {
     // Nothing sealed in this run, though something was covered that the cipher refused: as before.
     let mut journal = machine.open(4);
     let (mut slot, resumed) = journal.slot(key(1), Kind::Srtp).unwrap();
-    assert_eq!(
-        resumed,
-        Some(Resumed {
-            ssrc: SSRC,
-            floor: 70_001
-        })
-    );
+    assert_eq!(resumed, Some(Resumed { ssrc: SSRC, floor: 70_001 }));
     slot.cover(SSRC, 70_300);
     slot.settle(None);
     journal.close().unwrap();
@@ -244,28 +223,17 @@ fn a_hundred_thousand_slots() {
     const SLOTS: u32 = 100_000;
     let machine = Machine::new();
     let mut journal = machine.open(SLOTS as usize);
-    let mut slots: Vec<_> = (0..SLOTS)
-        .map(|n| journal.slot(key(n), Kind::Srtp).unwrap().0)
-        .collect();
+    let mut slots: Vec<_> = (0..SLOTS).map(|n| journal.slot(key(n), Kind::Srtp).unwrap().0).collect();
     for (number, slot) in slots.iter_mut().enumerate() {
         slot.cover(number as u32, number as u64 * 3);
     }
-    assert!(matches!(
-        journal.slot(key(SLOTS), Kind::Srtp),
-        Err(JournalError::Full { capacity: 100_000 })
-    ));
+    assert!(matches!(journal.slot(key(SLOTS), Kind::Srtp), Err(JournalError::Full { capacity: 100_000 })));
     journal.persist().unwrap();
     drop((journal, slots));
     let mut journal = machine.open(SLOTS as usize);
     for number in 0..SLOTS {
         let (_, resumed) = journal.slot(key(number), Kind::Srtp).unwrap();
-        assert_eq!(
-            resumed,
-            Some(Resumed {
-                ssrc: number,
-                floor: u64::from(number) * 3 + 64
-            })
-        );
+        assert_eq!(resumed, Some(Resumed { ssrc: number, floor: u64::from(number) * 3 + 64 }));
     }
 }
 
@@ -322,14 +290,9 @@ fn eviction() {
     // 3 and 5 are equally old: room for two is made out of 4 and one of them, and a key taken after the list of
     // candidates was made is safe from it.
     let mut journal = open();
-    let _held: Vec<_> = [6, 3, 5]
-        .map(|number| journal.slot(key(number), Kind::Srtp).unwrap())
-        .into();
+    let _held: Vec<_> = [6, 3, 5].map(|number| journal.slot(key(number), Kind::Srtp).unwrap()).into();
     assert_eq!(kept(), BTreeSet::from([3, 5, 6]));
-    assert!(matches!(
-        journal.slot(key(7), Kind::Srtp),
-        Err(JournalError::Full { capacity: 3 })
-    ));
+    assert!(matches!(journal.slot(key(7), Kind::Srtp), Err(JournalError::Full { capacity: 3 })));
     assert_eq!(kept(), BTreeSet::from([3, 5, 6]));
 }
 
@@ -350,11 +313,7 @@ fn files_are_private() {
     drop(journal);
     // A file that was made readable for others becomes private again.
     let journal = machine.open(1);
-    for path in [
-        machine.mapped(),
-        machine.copy(),
-        machine.runtime_dir().join("gw.indices.lock"),
-    ] {
+    for path in [machine.mapped(), machine.copy(), machine.runtime_dir().join("gw.indices.lock")] {
         assert_eq!(mode(path.clone()), 0o600, "{}", path.display());
     }
     // Nothing else is left behind.
@@ -396,25 +355,11 @@ fn places_that_cannot_work_are_refused() {
     let error = Journal::open(&runtime, Some(&runtime), "gw", 1).unwrap_err();
     assert!(matches!(error, JournalError::SameDirectory(_)), "{error}");
     let error = Journal::open(Path::new("/dev/null/run"), None, "gw", 1).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot create the directory /dev/null/run: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("cannot create the directory /dev/null/run: "), "{error}");
     // Whoever can plant a link must not have the gateway write elsewhere.
     symlink(machine.state.path().join("victim"), machine.mapped()).unwrap();
     let error = Journal::open(&runtime, None, "gw", 1).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            JournalError::File {
-                operation: "read",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, JournalError::File { operation: "read", .. }), "{error}");
 }
 
 /// A start that is interrupted leaves a temporary file, which the next one replaces whole.
@@ -483,12 +428,7 @@ fn a_killed_process_leaves_its_indices() {
     let machine = Machine::new();
     let (_, module) = module_path!().split_once("::").expect("the module is in a crate");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("{module}::killed_child"),
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", &format!("{module}::killed_child"), "--ignored", "--nocapture"])
         .env(CHILD_DIRECTORY, machine.runtime_dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -501,13 +441,7 @@ fn a_killed_process_leaves_its_indices() {
     assert!(covered);
     let mut journal = Journal::open(&machine.runtime_dir(), None, "gw", 2).unwrap();
     let (_, resumed) = journal.slot(key(1), Kind::Srtp).unwrap();
-    assert_eq!(
-        resumed,
-        Some(Resumed {
-            ssrc: SSRC,
-            floor: 12_345 / 64 * 64 + 64
-        })
-    );
+    assert_eq!(resumed, Some(Resumed { ssrc: SSRC, floor: 12_345 / 64 * 64 + 64 }));
 }
 
 #[test]

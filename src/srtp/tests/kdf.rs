@@ -38,29 +38,20 @@ fn rfc_3711_b_2_key_stream() {
 fn rfc_3711_b_3_key_derivation() {
     let vector = only("B.3");
     let cipher = Aes128Enc::new_from_slice(&vector.octets("master_key")).expect("16 octets");
-    assert_eq!(
-        derivations(&vector, |salt, label, out| prf(&cipher, salt, label, out)),
-        3
-    );
+    assert_eq!(derivations(&vector, |salt, label, out| prf(&cipher, salt, label, out)), 3);
 }
 
 #[test]
 fn rfc_6188_7_2_key_derivation() {
     let vector = only("7.2");
     let cipher = Aes256Enc::new_from_slice(&vector.octets("master_key")).expect("32 octets");
-    assert_eq!(
-        derivations(&vector, |salt, label, out| prf(&cipher, salt, label, out)),
-        3
-    );
+    assert_eq!(derivations(&vector, |salt, label, out| prf(&cipher, salt, label, out)), 3);
 }
 
 /// Checks every label of a vector, and answers how many there were.
 fn derivations(vector: &Vector, derive: impl Fn(&[u8], u8, &mut [u8])) -> usize {
     let salt = vector.octets("master_salt");
-    let labels = vector
-        .fields
-        .iter()
-        .filter_map(|(name, _)| name.strip_prefix("label_").map(|l| (*name, l)));
+    let labels = vector.fields.iter().filter_map(|(name, _)| name.strip_prefix("label_").map(|l| (*name, l)));
     labels
         .map(|(name, label)| {
             let expected = vector.octets(name);

@@ -30,11 +30,8 @@ fn must_fail<P: Provider>(receiver: &mut RtpInbound<P>, packet: &[u8], what: &st
         assert!(result.is_err(), "{what}: {result:?}");
     }
     let result = receiver.open(&mut packet.to_vec(), RTP_HEADER_LEN, SSRC, INDEX.seq());
-    let expected = if packet.len() < RTP_HEADER_LEN + TAG_LEN {
-        OpenError::Truncated
-    } else {
-        OpenError::AuthFailed
-    };
+    let expected =
+        if packet.len() < RTP_HEADER_LEN + TAG_LEN { OpenError::Truncated } else { OpenError::AuthFailed };
     assert_eq!(result, Err(expected), "{what}");
     assert_eq!(receiver.state(), before, "{what} changed the state");
 }
@@ -56,11 +53,7 @@ fn srtp_of_every_length<P: Provider>() {
     let longest = sealed::<P>(LONGEST + 1 - RTP_HEADER_LEN - TAG_LEN);
     for len in 0..=LONGEST {
         must_fail(&mut receiver, &longest[..len], &format!("truncated to {len}"));
-        must_fail(
-            &mut receiver,
-            &random.octets(len),
-            &format!("{len} random octets"),
-        );
+        must_fail(&mut receiver, &random.octets(len), &format!("{len} random octets"));
         if let Some(payload_len) = len.checked_sub(RTP_HEADER_LEN + TAG_LEN) {
             let mut packet = sealed::<P>(payload_len);
             let bit = random.below(8 * len as u64) as usize;
@@ -69,11 +62,7 @@ fn srtp_of_every_length<P: Provider>() {
         }
     }
     let mut genuine = longest;
-    assert!(
-        receiver
-            .open(&mut genuine, RTP_HEADER_LEN, SSRC, INDEX.seq())
-            .is_ok()
-    );
+    assert!(receiver.open(&mut genuine, RTP_HEADER_LEN, SSRC, INDEX.seq()).is_ok());
 }
 
 fn every_bit_of_an_srtp_packet<P: Provider>() {
@@ -84,11 +73,7 @@ fn every_bit_of_an_srtp_packet<P: Provider>() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         must_fail(&mut receiver, &damaged, &format!("bit {bit}"));
     }
-    assert!(
-        receiver
-            .open(&mut packet.clone(), RTP_HEADER_LEN, SSRC, INDEX.seq())
-            .is_ok()
-    );
+    assert!(receiver.open(&mut packet.clone(), RTP_HEADER_LEN, SSRC, INDEX.seq()).is_ok());
 }
 
 /// `header_len` comes from the packet's CSRC count and extension length: any number at all.
@@ -102,11 +87,7 @@ fn a_header_that_claims_any_length<P: Provider>() {
         }
         let result = receiver.open(&mut packet.clone(), header_len, SSRC, INDEX.seq());
         let room = packet.len() - TAG_LEN;
-        let expected = if header_len > room {
-            OpenError::Truncated
-        } else {
-            OpenError::AuthFailed
-        };
+        let expected = if header_len > room { OpenError::Truncated } else { OpenError::AuthFailed };
         assert_eq!(result, Err(expected), "header of {header_len}");
         assert_eq!(receiver.state(), before);
     }
@@ -131,11 +112,7 @@ fn must_fail_rtcp<P: Provider>(receiver: &mut RtcpInbound<P>, packet: &[u8], wha
     let result = receiver.open(&mut packet.to_vec());
     assert!(result.is_err(), "{what}: {result:?}");
     let too_short = packet.len() < 8 + TAG_LEN + SRTCP_INDEX_LEN;
-    assert_eq!(
-        result == Err(OpenError::Truncated),
-        too_short,
-        "{what}: {result:?}"
-    );
+    assert_eq!(result == Err(OpenError::Truncated), too_short, "{what}: {result:?}");
     assert_eq!(receiver.state(), before, "{what} changed the state");
 }
 
@@ -166,19 +143,11 @@ fn srtcp_of_every_length<P: Provider>() {
                 must_fail_rtcp(&mut receiver, &cut, &format!("{len} with the index word"));
             }
         }
-        must_fail_rtcp(
-            &mut receiver,
-            &random.octets(len),
-            &format!("{len} random octets"),
-        );
+        must_fail_rtcp(&mut receiver, &random.octets(len), &format!("{len} random octets"));
         let mut packet = rtcp_sealed::<P>(len / 4);
         let bit = random.below(8 * packet.len() as u64) as usize;
         packet[bit / 8] ^= 1 << (bit % 8);
-        must_fail_rtcp(
-            &mut receiver,
-            &packet,
-            &format!("bit {bit} of {} octets", packet.len()),
-        );
+        must_fail_rtcp(&mut receiver, &packet, &format!("bit {bit} of {} octets", packet.len()));
     }
     assert!(receiver.open(&mut longest.clone()).is_ok());
 }

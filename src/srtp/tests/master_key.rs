@@ -20,11 +20,7 @@ fn known(suite: Suite) -> MasterKey {
 fn sdes_text_with_and_without_padding() {
     for (suite, text) in [(Suite::AeadAes128Gcm, TEXT_128), (Suite::AeadAes256Gcm, TEXT_256)] {
         for text in [text, text.trim_end_matches('=')] {
-            assert_eq!(
-                MasterKey::from_sdes_inline(suite, text),
-                Ok(known(suite)),
-                "{text}"
-            );
+            assert_eq!(MasterKey::from_sdes_inline(suite, text), Ok(known(suite)), "{text}");
         }
         assert_eq!(known(suite).to_sdes_inline().as_str(), text);
         let key = known(suite);
@@ -57,53 +53,23 @@ fn refused_texts() {
         (base64.to_owned(), MasterKeyError::NoInlinePrefix),
         (format!("INLINE:{base64}"), MasterKeyError::NoInlinePrefix),
         (format!(" inline:{base64}"), MasterKeyError::NoInlinePrefix),
-        (
-            format!("inline:{base64};inline:{base64}"),
-            MasterKeyError::SeveralKeys,
-        ),
+        (format!("inline:{base64};inline:{base64}"), MasterKeyError::SeveralKeys),
         (format!("inline:{base64}|2^20"), MasterKeyError::Lifetime),
         (format!("inline:{base64}|1048576"), MasterKeyError::Lifetime),
         (format!("inline:{base64}|2^20|1:4"), MasterKeyError::Lifetime),
         (format!("inline:{base64}|1:4"), MasterKeyError::Mki),
         (format!("inline:{base64} "), MasterKeyError::NotBase64 { at: 40 }),
         (format!("inline: {base64}"), MasterKeyError::NotBase64 { at: 0 }),
-        (
-            format!("inline:{}!{}", &digits[..5], &digits[6..]),
-            MasterKeyError::NotBase64 { at: 5 },
-        ),
-        (
-            format!("inline:{}_{}", &digits[..9], &digits[10..]),
-            MasterKeyError::NotBase64 { at: 9 },
-        ),
-        (
-            format!("inline:{}\u{e9}", &digits[..8]),
-            MasterKeyError::NotBase64 { at: 8 },
-        ),
-        (
-            format!("inline:{}", &digits[..37]),
-            MasterKeyError::NotBase64 { at: 37 },
-        ),
+        (format!("inline:{}!{}", &digits[..5], &digits[6..]), MasterKeyError::NotBase64 { at: 5 }),
+        (format!("inline:{}_{}", &digits[..9], &digits[10..]), MasterKeyError::NotBase64 { at: 9 }),
+        (format!("inline:{}\u{e9}", &digits[..8]), MasterKeyError::NotBase64 { at: 8 }),
+        (format!("inline:{}", &digits[..37]), MasterKeyError::NotBase64 { at: 37 }),
         // The last character has bits that belong to no octet; they must be zero.
-        (
-            format!("inline:{}x", &digits[..37]),
-            MasterKeyError::NotBase64 { at: 37 },
-        ),
-        (
-            "inline:".to_owned(),
-            MasterKeyError::InlineLength { suite, actual: 0 },
-        ),
-        (
-            format!("inline:{}", &digits[..36]),
-            MasterKeyError::InlineLength { suite, actual: 27 },
-        ),
-        (
-            format!("inline:{}AAAA", &digits[..36]),
-            MasterKeyError::InlineLength { suite, actual: 30 },
-        ),
-        (
-            TEXT_256.to_owned(),
-            MasterKeyError::InlineLength { suite, actual: 44 },
-        ),
+        (format!("inline:{}x", &digits[..37]), MasterKeyError::NotBase64 { at: 37 }),
+        ("inline:".to_owned(), MasterKeyError::InlineLength { suite, actual: 0 }),
+        (format!("inline:{}", &digits[..36]), MasterKeyError::InlineLength { suite, actual: 27 }),
+        (format!("inline:{}AAAA", &digits[..36]), MasterKeyError::InlineLength { suite, actual: 30 }),
+        (TEXT_256.to_owned(), MasterKeyError::InlineLength { suite, actual: 44 }),
     ];
     for (text, error) in refused {
         assert_eq!(MasterKey::from_sdes_inline(suite, &text), Err(error), "{text}");
@@ -125,11 +91,7 @@ fn refused_parts() {
         for actual in (0..64).filter(|&len| len != key.len()) {
             let error = MasterKey::from_parts(suite, &vec![7; actual], &salt).expect_err("wrong length");
             assert_eq!(error, MasterKeyError::KeyLength { suite, actual });
-            assert!(
-                error
-                    .to_string()
-                    .contains(&format!("{actual} octets, {suite} needs {}", key.len()))
-            );
+            assert!(error.to_string().contains(&format!("{actual} octets, {suite} needs {}", key.len())));
         }
         for actual in (0..64).filter(|&len| len != salt.len()) {
             let error = MasterKey::from_parts(suite, &key, &vec![7; actual]).expect_err("wrong length");
@@ -173,17 +135,11 @@ fn every_bit_makes_another_key() {
     // The same octets under another suite, as far as lengths allow.
     let zeros = |suite: Suite| MasterKey::generate(suite, &mut |octets| octets.fill(0));
     assert_ne!(zeros(Suite::AeadAes128Gcm), zeros(Suite::AeadAes256Gcm));
-    assert_ne!(
-        zeros(Suite::AeadAes128Gcm).fingerprint(),
-        zeros(Suite::AeadAes256Gcm).fingerprint()
-    );
+    assert_ne!(zeros(Suite::AeadAes128Gcm).fingerprint(), zeros(Suite::AeadAes256Gcm).fingerprint());
 }
 
 /// Fingerprints are kept across restarts and releases, so their value must not drift.
 #[test]
 fn fingerprint_is_stable() {
-    assert_eq!(
-        known(Suite::AeadAes128Gcm).fingerprint().to_vec(),
-        hex("d5a9d7fabf51bf096fdc86e0a073451b")
-    );
+    assert_eq!(known(Suite::AeadAes128Gcm).fingerprint().to_vec(), hex("d5a9d7fabf51bf096fdc86e0a073451b"));
 }

@@ -9,10 +9,7 @@ use crate::srtp::{
     OpenError, PacketIndex, ReplayWindowSize, RtpInbound, RtpOpened, RtpOutbound, SealError, TAG_LEN,
 };
 
-for_each_provider!(
-    receiver_agrees_with_the_reference,
-    sender_agrees_with_the_reference
-);
+for_each_provider!(receiver_agrees_with_the_reference, sender_agrees_with_the_reference);
 
 /// Every index ever seen, in a set.
 struct Reference {
@@ -22,10 +19,7 @@ struct Reference {
 
 impl Reference {
     fn new(size: ReplayWindowSize) -> Self {
-        Self {
-            size: size.packets().into(),
-            seen: BTreeSet::new(),
-        }
+        Self { size: size.packets().into(), seen: BTreeSet::new() }
     }
 
     fn highest(&self) -> Option<u64> {
@@ -42,12 +36,7 @@ impl Reference {
         let nearest = [roc.checked_sub(1), Some(roc), Some(roc + 1)]
             .into_iter()
             .flatten()
-            .min_by_key(|&candidate| {
-                (
-                    (candidate << 16 | u64::from(seq)).abs_diff(highest),
-                    candidate != roc,
-                )
-            })
+            .min_by_key(|&candidate| ((candidate << 16 | u64::from(seq)).abs_diff(highest), candidate != roc))
             .expect("three candidates, or two");
         (nearest < 1 << 32).then_some(nearest << 16 | u64::from(seq))
     }
@@ -92,26 +81,13 @@ fn window_and_estimate_agree_with_the_reference() {
             for step in 0..8000 {
                 // Only the sequence number travels; now and then it is anything.
                 let index = next_index(&mut random, highest);
-                let seq = if random.below(200) == 0 {
-                    random.next() as u16
-                } else {
-                    index as u16
-                };
+                let seq = if random.below(200) == 0 { random.next() as u16 } else { index as u16 };
                 let what = || format!("window {packets} start {start:#x} step {step} seq {seq}");
 
                 let estimate = PacketIndex::estimate(window.highest().and_then(PacketIndex::from_u64), seq);
-                assert_eq!(
-                    estimate.map(PacketIndex::as_u64),
-                    reference.estimate(seq),
-                    "{}",
-                    what()
-                );
+                assert_eq!(estimate.map(PacketIndex::as_u64), reference.estimate(seq), "{}", what());
                 // The first packet of a late start is known by its whole index, as after a restart.
-                let index = if window.highest().is_none() {
-                    Some(start)
-                } else {
-                    reference.estimate(seq)
-                };
+                let index = if window.highest().is_none() { Some(start) } else { reference.estimate(seq) };
                 let Some(index) = index else {
                     outcomes[3] += 1;
                     continue;
@@ -129,10 +105,7 @@ fn window_and_estimate_agree_with_the_reference() {
             }
         }
     }
-    assert!(
-        outcomes.iter().all(|&count| count > 1000),
-        "accepted, too old, seen, exhausted: {outcomes:?}"
-    );
+    assert!(outcomes.iter().all(|&count| count > 1000), "accepted, too old, seen, exhausted: {outcomes:?}");
 }
 
 /// The whole receiver, with real packets: each index is delivered at most once, each fresh one within the
@@ -149,9 +122,7 @@ fn receiver_agrees_with_the_reference<P: Provider>() {
             let mut reference = Reference::new(size);
             if let Some(before) = start.checked_sub(1).and_then(PacketIndex::from_u64) {
                 receiver.resume(SSRC, before);
-                reference
-                    .seen
-                    .extend(before.as_u64().saturating_sub(1024)..=before.as_u64());
+                reference.seen.extend(before.as_u64().saturating_sub(1024)..=before.as_u64());
             }
             let mut highest = start;
             for _ in 0..1500 {
@@ -175,22 +146,13 @@ fn receiver_agrees_with_the_reference<P: Provider>() {
                     Some((estimate, Ok(()))) if damaged || estimate != index.as_u64() => {
                         Err(OpenError::AuthFailed)
                     }
-                    Some((_, Ok(()))) => Ok(RtpOpened {
-                        len: plain.len(),
-                        index,
-                    }),
+                    Some((_, Ok(()))) => Ok(RtpOpened { len: plain.len(), index }),
                 };
-                assert_eq!(
-                    result, expected,
-                    "window {packets} start {start:#x} index {index:?}"
-                );
+                assert_eq!(result, expected, "window {packets} start {start:#x} index {index:?}");
                 match result {
                     Ok(_) => {
                         assert_eq!(packet[..plain.len()], plain[..]);
-                        assert!(
-                            reference.seen.insert(index.as_u64()),
-                            "{index:?} was delivered twice"
-                        );
+                        assert!(reference.seen.insert(index.as_u64()), "{index:?} was delivered twice");
                         outcomes[0] += 1;
                     }
                     Err(error) => {
@@ -209,12 +171,7 @@ fn receiver_agrees_with_the_reference<P: Provider>() {
         }
     }
     let [opened, too_old, replayed, forged, _] = outcomes;
-    assert!(
-        [opened, too_old, replayed, forged]
-            .iter()
-            .all(|&count| count > 200),
-        "{outcomes:?}"
-    );
+    assert!([opened, too_old, replayed, forged].iter().all(|&count| count > 200), "{outcomes:?}");
 }
 
 /// The sender seals exactly what the reference has not seen, and so no nonce twice.
@@ -237,17 +194,10 @@ fn sender_agrees_with_the_reference<P: Provider>() {
             }
             Err(error) => {
                 assert_eq!(error, SealError::IndexReused);
-                assert!(
-                    reference.check(index.as_u64()).is_err(),
-                    "{index:?} was refused for nothing"
-                );
+                assert!(reference.check(index.as_u64()).is_err(), "{index:?} was refused for nothing");
                 reused += 1;
             }
         }
     }
-    assert!(
-        sealed.len() > 1000 && reused > 200,
-        "{} sealed, {reused} refused",
-        sealed.len()
-    );
+    assert!(sealed.len() > 1000 && reused > 200, "{} sealed, {reused} refused", sealed.len());
 }

@@ -33,9 +33,7 @@ fn receiver<P: Provider>() -> RtcpInbound<P> {
 
 fn sealed<P: Provider>(ssrc: u32, index: u32) -> Vec<u8> {
     let mut packet = [rtcp_plain(ssrc, 3), vec![0; SPARE]].concat();
-    RtcpOutbound::<P>::new(&key())
-        .seal(&mut packet, index)
-        .expect("a new context seals any index");
+    RtcpOutbound::<P>::new(&key()).seal(&mut packet, index).expect("a new context seals any index");
     packet
 }
 
@@ -53,37 +51,17 @@ fn opens_what_was_sealed<P: Provider>() {
             let index = 1 + extra as u32;
             let mut packet = [plain.clone(), vec![0xee; SPARE]].concat();
             assert_eq!(sender.seal(&mut packet, index), Ok(()));
-            assert_eq!(
-                packet[..8],
-                plain[..8],
-                "the header and the SSRC stay in the clear"
-            );
+            assert_eq!(packet[..8], plain[..8], "the header and the SSRC stay in the clear");
             assert_ne!(packet[8..plain.len()], plain[8..], "the rest does not");
             let opened = receiver.open(&mut packet);
-            assert_eq!(
-                opened,
-                Ok(RtcpOpened {
-                    len: plain.len(),
-                    index,
-                    ssrc: SSRC
-                })
-            );
+            assert_eq!(opened, Ok(RtcpOpened { len: plain.len(), index, ssrc: SSRC }));
             assert_eq!(packet[..plain.len()], plain[..]);
         }
     }
     // The shortest there is: header and SSRC alone, as an empty receiver report.
     let mut packet = [rtcp_plain(SSRC, 0)[..8].to_vec(), vec![0; SPARE]].concat();
-    RtcpOutbound::<P>::new(&key())
-        .seal(&mut packet, 0)
-        .expect("room for all");
-    assert_eq!(
-        open(&mut receiver::<P>(), &packet),
-        Ok(RtcpOpened {
-            len: 8,
-            index: 0,
-            ssrc: SSRC
-        })
-    );
+    RtcpOutbound::<P>::new(&key()).seal(&mut packet, 0).expect("room for all");
+    assert_eq!(open(&mut receiver::<P>(), &packet), Ok(RtcpOpened { len: 8, index: 0, ssrc: SSRC }));
 }
 
 fn order_of_the_checks_on_open<P: Provider>() {
@@ -98,27 +76,12 @@ fn order_of_the_checks_on_open<P: Provider>() {
         packet
     };
     let packet = forged(SSRC + 1, 5000, false);
-    assert_eq!(
-        open(&mut receiver, &packet[..8 + SPARE - 1]),
-        Err(OpenError::Truncated)
-    );
+    assert_eq!(open(&mut receiver, &packet[..8 + SPARE - 1]), Err(OpenError::Truncated));
     assert_eq!(open(&mut receiver, &packet), Err(OpenError::NotEncrypted));
-    assert_eq!(
-        open(&mut receiver, &forged(SSRC + 1, 5000, true)),
-        Err(OpenError::SsrcChanged)
-    );
-    assert_eq!(
-        open(&mut receiver, &forged(SSRC, 5000, true)),
-        Err(OpenError::Replayed)
-    );
-    assert_eq!(
-        open(&mut receiver, &forged(SSRC, 5000 - 1024, true)),
-        Err(OpenError::TooOld)
-    );
-    assert_eq!(
-        open(&mut receiver, &forged(SSRC, 5001, true)),
-        Err(OpenError::AuthFailed)
-    );
+    assert_eq!(open(&mut receiver, &forged(SSRC + 1, 5000, true)), Err(OpenError::SsrcChanged));
+    assert_eq!(open(&mut receiver, &forged(SSRC, 5000, true)), Err(OpenError::Replayed));
+    assert_eq!(open(&mut receiver, &forged(SSRC, 5000 - 1024, true)), Err(OpenError::TooOld));
+    assert_eq!(open(&mut receiver, &forged(SSRC, 5001, true)), Err(OpenError::AuthFailed));
     assert_eq!(receiver.state(), before);
 }
 
@@ -129,11 +92,7 @@ fn the_e_flag_and_the_index_are_authenticated<P: Provider>() {
         let mut changed = packet.clone();
         let word = changed.len() - SRTCP_INDEX_LEN;
         changed[word + bit / 8] ^= 0x80 >> (bit % 8);
-        let error = if bit == 0 {
-            OpenError::NotEncrypted
-        } else {
-            OpenError::AuthFailed
-        };
+        let error = if bit == 0 { OpenError::NotEncrypted } else { OpenError::AuthFailed };
         assert_eq!(open(&mut receiver, &changed), Err(error), "bit {bit}");
     }
     assert_eq!(receiver.highest_index(), None);
@@ -149,32 +108,18 @@ fn a_forged_first_packet_pins_nothing<P: Provider>() {
     assert_eq!((receiver.ssrc(), receiver.highest_index()), (None, None));
     assert!(open(&mut receiver, &sealed::<P>(SSRC, 1)).is_ok());
     assert_eq!((receiver.ssrc(), receiver.highest_index()), (Some(SSRC), Some(1)));
-    assert_eq!(
-        open(&mut receiver, &sealed::<P>(SSRC + 1, 2)),
-        Err(OpenError::SsrcChanged)
-    );
+    assert_eq!(open(&mut receiver, &sealed::<P>(SSRC + 1, 2)), Err(OpenError::SsrcChanged));
 }
 
 fn each_index_is_received_once<P: Provider>() {
     let mut receiver = receiver::<P>();
     let order = [5, 3, 4, 900, 899, 1, 1023, 0, 2000, 1000];
     for index in order {
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(SSRC, index)).map(|o| o.index),
-            Ok(index)
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(SSRC, index)).map(|o| o.index), Ok(index));
     }
     for index in order {
-        let error = if index <= 2000 - 1024 {
-            OpenError::TooOld
-        } else {
-            OpenError::Replayed
-        };
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(SSRC, index)),
-            Err(error),
-            "{index}"
-        );
+        let error = if index <= 2000 - 1024 { OpenError::TooOld } else { OpenError::Replayed };
+        assert_eq!(open(&mut receiver, &sealed::<P>(SSRC, index)), Err(error), "{index}");
     }
 }
 
@@ -182,16 +127,9 @@ fn resumed_receiver_refuses_what_came_before<P: Provider>() {
     let mut receiver = receiver::<P>();
     receiver.resume(SSRC, 700);
     for index in [0, 1, 699, 700] {
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(SSRC, index)),
-            Err(OpenError::Replayed),
-            "{index}"
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(SSRC, index)), Err(OpenError::Replayed), "{index}");
     }
-    assert_eq!(
-        open(&mut receiver, &sealed::<P>(SSRC + 1, 701)),
-        Err(OpenError::SsrcChanged)
-    );
+    assert_eq!(open(&mut receiver, &sealed::<P>(SSRC + 1, 701)), Err(OpenError::SsrcChanged));
     assert!(open(&mut receiver, &sealed::<P>(SSRC, 701)).is_ok());
     receiver.resume(SSRC, u32::MAX);
     assert_eq!(receiver.highest_index(), Some(MAX_SRTCP_INDEX));
@@ -200,18 +138,9 @@ fn resumed_receiver_refuses_what_came_before<P: Provider>() {
 fn the_last_index_ends_the_key<P: Provider>() {
     let mut receiver = receiver::<P>();
     assert!(open(&mut receiver, &sealed::<P>(SSRC, MAX_SRTCP_INDEX)).is_ok());
-    assert_eq!(
-        open(&mut receiver, &sealed::<P>(SSRC, 0)),
-        Err(OpenError::KeyExhausted)
-    );
-    assert_eq!(
-        open(&mut receiver, &sealed::<P>(SSRC, MAX_SRTCP_INDEX)),
-        Err(OpenError::Replayed)
-    );
-    assert!(
-        open(&mut receiver, &sealed::<P>(SSRC, MAX_SRTCP_INDEX - 1)).is_ok(),
-        "late is fine"
-    );
+    assert_eq!(open(&mut receiver, &sealed::<P>(SSRC, 0)), Err(OpenError::KeyExhausted));
+    assert_eq!(open(&mut receiver, &sealed::<P>(SSRC, MAX_SRTCP_INDEX)), Err(OpenError::Replayed));
+    assert!(open(&mut receiver, &sealed::<P>(SSRC, MAX_SRTCP_INDEX - 1)).is_ok(), "late is fine");
 
     let mut sender = RtcpOutbound::<P>::new(&key());
     let mut seal = |index| sender.seal(&mut [rtcp_plain(SSRC, 0), vec![0; SPARE]].concat(), index);
@@ -227,10 +156,7 @@ fn no_index_is_sealed_twice_and_the_floor_is_kept<P: Provider>() {
     sender.set_floor(100);
     let mut seal = |index| sender.seal(&mut [rtcp_plain(SSRC, 0), vec![0; SPARE]].concat(), index);
     assert_eq!(seal(99), Err(SealError::IndexReserved));
-    assert_eq!(
-        (seal(100), seal(102), seal(101), seal(5000)),
-        (Ok(()), Ok(()), Ok(()), Ok(()))
-    );
+    assert_eq!((seal(100), seal(102), seal(101), seal(5000)), (Ok(()), Ok(()), Ok(()), Ok(())));
     for index in [100, 101, 102, 103, 5000 - 1024, 5000] {
         assert_eq!(seal(index), Err(SealError::IndexReused), "{index}");
     }
@@ -242,9 +168,7 @@ fn no_index_is_sealed_twice_and_the_floor_is_kept<P: Provider>() {
 fn a_refused_seal_changes_nothing<P: Provider>() {
     let mut sender = RtcpOutbound::<P>::new(&key());
     sender.set_floor(10);
-    sender
-        .seal(&mut [rtcp_plain(SSRC, 0), vec![0; SPARE]].concat(), 100)
-        .expect("a fresh index");
+    sender.seal(&mut [rtcp_plain(SSRC, 0), vec![0; SPARE]].concat(), 100).expect("a fresh index");
     let before = sender.state();
     for (ssrc, len, index, error) in [
         (SSRC, 0, 101, SealError::Truncated),
@@ -267,12 +191,8 @@ fn a_refused_seal_changes_nothing<P: Provider>() {
 fn rtp_and_rtcp_keys_differ<P: Provider>() {
     let plain = rtcp_plain(SSRC, 0);
     let mut rtcp = [plain.clone(), vec![0; SPARE]].concat();
-    RtcpOutbound::<P>::new(&key())
-        .seal(&mut rtcp, 7)
-        .expect("a fresh index");
+    RtcpOutbound::<P>::new(&key()).seal(&mut rtcp, 7).expect("a fresh index");
     let mut rtp = [plain.clone(), vec![0; TAG_LEN]].concat();
-    RtpOutbound::<P>::new(&key())
-        .seal(&mut rtp, 8, SSRC, PacketIndex::new(0, 7))
-        .expect("a fresh index");
+    RtpOutbound::<P>::new(&key()).seal(&mut rtp, 8, SSRC, PacketIndex::new(0, 7)).expect("a fresh index");
     assert_ne!(rtcp[8..plain.len()], rtp[8..plain.len()]);
 }

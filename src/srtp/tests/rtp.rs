@@ -78,27 +78,13 @@ fn opens_what_was_sealed<P: Provider>() {
             let header_len = header_len.min(plain.len());
             let mut packet = [plain.clone(), vec![0xee; TAG_LEN]].concat();
             assert_eq!(sender.seal(&mut packet, header_len, SSRC, index), Ok(()));
-            assert_eq!(
-                packet[..header_len],
-                plain[..header_len],
-                "the header stays in the clear"
-            );
+            assert_eq!(packet[..header_len], plain[..header_len], "the header stays in the clear");
             if plain.len() >= header_len + 16 {
-                assert_ne!(
-                    packet[header_len..plain.len()],
-                    plain[header_len..],
-                    "the payload does not"
-                );
+                assert_ne!(packet[header_len..plain.len()], plain[header_len..], "the payload does not");
             }
 
             let opened = receiver.open(&mut packet, header_len, SSRC, index.seq());
-            assert_eq!(
-                opened,
-                Ok(RtpOpened {
-                    len: plain.len(),
-                    index
-                })
-            );
+            assert_eq!(opened, Ok(RtpOpened { len: plain.len(), index }));
             assert_eq!(packet[..plain.len()], plain[..]);
         }
     }
@@ -117,22 +103,10 @@ fn order_of_the_checks_on_open<P: Provider>() {
         receiver.open(&mut forged[..short], RTP_HEADER_LEN, SSRC + 1, 5000),
         Err(OpenError::Truncated)
     );
-    assert_eq!(
-        receiver.open(&mut forged, RTP_HEADER_LEN, SSRC + 1, 5000),
-        Err(OpenError::SsrcChanged)
-    );
-    assert_eq!(
-        receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5000),
-        Err(OpenError::Replayed)
-    );
-    assert_eq!(
-        receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5000 - 1024),
-        Err(OpenError::TooOld)
-    );
-    assert_eq!(
-        receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5001),
-        Err(OpenError::AuthFailed)
-    );
+    assert_eq!(receiver.open(&mut forged, RTP_HEADER_LEN, SSRC + 1, 5000), Err(OpenError::SsrcChanged));
+    assert_eq!(receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5000), Err(OpenError::Replayed));
+    assert_eq!(receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5000 - 1024), Err(OpenError::TooOld));
+    assert_eq!(receiver.open(&mut forged, RTP_HEADER_LEN, SSRC, 5001), Err(OpenError::AuthFailed));
     assert_eq!(receiver.state(), before);
 }
 
@@ -146,10 +120,7 @@ fn a_forged_first_packet_pins_nothing<P: Provider>() {
     assert_eq!((receiver.ssrc(), receiver.highest_index()), (None, None));
 
     assert_eq!(accept(&mut receiver, &sealed::<P>(0, 7)), PacketIndex::new(0, 7));
-    assert_eq!(
-        (receiver.ssrc(), receiver.highest_index()),
-        (Some(SSRC), Some(PacketIndex::new(0, 7)))
-    );
+    assert_eq!((receiver.ssrc(), receiver.highest_index()), (Some(SSRC), Some(PacketIndex::new(0, 7))));
     let other = rtp_sealed::<P>(&key(), SSRC + 1, PacketIndex::new(0, 8), PAYLOAD);
     assert_eq!(open(&mut receiver, &other), Err(OpenError::SsrcChanged));
 }
@@ -168,17 +139,10 @@ fn roll_over_counter_poisoning_fails<P: Provider>() {
     // Authentic packets from a roll-over that the receiver cannot be in yet do not authenticate either:
     // the counter is in the nonce.
     for roc in [1, 2, 3, u32::MAX] {
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(roc, 60_001)),
-            Err(OpenError::AuthFailed),
-            "roc {roc}"
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(roc, 60_001)), Err(OpenError::AuthFailed), "roc {roc}");
     }
     assert_eq!(receiver.state(), before);
-    assert_eq!(
-        accept(&mut receiver, &sealed::<P>(0, 60_001)),
-        PacketIndex::new(0, 60_001)
-    );
+    assert_eq!(accept(&mut receiver, &sealed::<P>(0, 60_001)), PacketIndex::new(0, 60_001));
     assert_eq!(accept(&mut receiver, &sealed::<P>(1, 3)), PacketIndex::new(1, 3));
 }
 
@@ -186,10 +150,7 @@ fn late_packet_from_before_the_roll_over<P: Provider>() {
     let mut receiver = receiver::<P>();
     receiver.resume(SSRC, PacketIndex::new(6, 65_000));
     for (roc, seq) in [(6, 65_530), (7, 2), (6, 65_535), (7, 0), (6, 65_531), (7, 1)] {
-        assert_eq!(
-            accept(&mut receiver, &sealed::<P>(roc, seq)),
-            PacketIndex::new(roc, seq)
-        );
+        assert_eq!(accept(&mut receiver, &sealed::<P>(roc, seq)), PacketIndex::new(roc, seq));
     }
     assert_eq!(receiver.highest_index(), Some(PacketIndex::new(7, 2)));
 }
@@ -208,10 +169,7 @@ fn replay_after_the_roll_over<P: Provider>() {
     accept(&mut receiver, &sealed::<P>(7, 32_000));
     accept(&mut receiver, &sealed::<P>(7, 64_000));
     assert_eq!(open(&mut receiver, &packets[0]), Err(OpenError::AuthFailed));
-    assert_eq!(
-        accept(&mut receiver, &sealed::<P>(7, 65_534)),
-        PacketIndex::new(7, 65_534)
-    );
+    assert_eq!(accept(&mut receiver, &sealed::<P>(7, 65_534)), PacketIndex::new(7, 65_534));
     assert_eq!(open(&mut receiver, &packets[2]), Err(OpenError::AuthFailed));
 }
 
@@ -221,31 +179,17 @@ fn an_unseen_packet_just_inside_the_window_and_just_outside<P: Provider>() {
         let mut receiver = RtpInbound::<P>::new(&key(), window);
         accept(&mut receiver, &sealed::<P>(0, 20_000));
         let oldest = 20_000 - packets as u16 + 1;
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(0, oldest - 1)),
-            Err(OpenError::TooOld),
-            "{packets}"
-        );
-        assert_eq!(
-            accept(&mut receiver, &sealed::<P>(0, oldest)),
-            PacketIndex::new(0, oldest),
-            "{packets}"
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(0, oldest - 1)), Err(OpenError::TooOld), "{packets}");
+        assert_eq!(accept(&mut receiver, &sealed::<P>(0, oldest)), PacketIndex::new(0, oldest), "{packets}");
     }
 }
 
 fn eight_octet_tag_is_refused<P: Provider>() {
     let mut receiver = receiver::<P>();
     let packet = sealed::<P>(0, 1);
-    assert_eq!(
-        open(&mut receiver, &packet[..packet.len() - 8]),
-        Err(OpenError::AuthFailed)
-    );
+    assert_eq!(open(&mut receiver, &packet[..packet.len() - 8]), Err(OpenError::AuthFailed));
     let empty = rtp_sealed::<P>(&key(), SSRC, PacketIndex::new(0, 1), 0);
-    assert_eq!(
-        open(&mut receiver, &empty[..empty.len() - 8]),
-        Err(OpenError::Truncated)
-    );
+    assert_eq!(open(&mut receiver, &empty[..empty.len() - 8]), Err(OpenError::Truncated));
     assert_eq!(receiver.highest_index(), None);
 }
 
@@ -255,10 +199,7 @@ fn plain_rtp_on_an_encrypted_stream_is_refused<P: Provider>() {
         open(&mut receiver, &rtp_plain(SSRC, PacketIndex::new(0, 1), 160)),
         Err(OpenError::AuthFailed)
     );
-    assert_eq!(
-        open(&mut receiver, &rtp_plain(SSRC, PacketIndex::new(0, 1), 10)),
-        Err(OpenError::Truncated)
-    );
+    assert_eq!(open(&mut receiver, &rtp_plain(SSRC, PacketIndex::new(0, 1), 10)), Err(OpenError::Truncated));
 }
 
 fn empty_payload<P: Provider>() {
@@ -275,48 +216,25 @@ fn another_key_does_not_open<P: Provider>() {
     let parts = |key: &MasterKey, salt: &MasterKey| {
         MasterKey::from_parts(Suite::AeadAes128Gcm, key.key(), salt.salt()).expect("right lengths")
     };
-    for master in [
-        parts(&wrong, &wrong),
-        parts(&wrong, &right),
-        parts(&right, &wrong),
-    ] {
+    for master in [parts(&wrong, &wrong), parts(&wrong, &right), parts(&right, &wrong)] {
         let mut receiver = RtpInbound::<P>::new(&master, ReplayWindowSize::default());
         assert_eq!(open(&mut receiver, &packet), Err(OpenError::AuthFailed));
     }
-    accept(
-        &mut RtpInbound::<P>::new(&parts(&right, &right), ReplayWindowSize::default()),
-        &packet,
-    );
+    accept(&mut RtpInbound::<P>::new(&parts(&right, &right), ReplayWindowSize::default()), &packet);
 }
 
 fn resumed_receiver_refuses_what_came_before<P: Provider>() {
     let mut receiver = receiver::<P>();
     receiver.resume(SSRC, PacketIndex::new(3, 500));
-    assert_eq!(
-        (receiver.ssrc(), receiver.highest_index()),
-        (Some(SSRC), Some(PacketIndex::new(3, 500)))
-    );
+    assert_eq!((receiver.ssrc(), receiver.highest_index()), (Some(SSRC), Some(PacketIndex::new(3, 500))));
     for (roc, seq) in [(3, 500), (3, 499), (3, 0), (2, 65_535), (2, 65_100)] {
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(roc, seq)),
-            Err(OpenError::Replayed),
-            "{roc} {seq}"
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(roc, seq)), Err(OpenError::Replayed), "{roc} {seq}");
     }
-    assert_eq!(
-        open(&mut receiver, &sealed::<P>(2, 60_000)),
-        Err(OpenError::TooOld)
-    );
+    assert_eq!(open(&mut receiver, &sealed::<P>(2, 60_000)), Err(OpenError::TooOld));
     let other = rtp_sealed::<P>(&key(), SSRC + 1, PacketIndex::new(3, 501), PAYLOAD);
     assert_eq!(open(&mut receiver, &other), Err(OpenError::SsrcChanged));
-    assert_eq!(
-        accept(&mut receiver, &sealed::<P>(3, 502)),
-        PacketIndex::new(3, 502)
-    );
-    assert_eq!(
-        accept(&mut receiver, &sealed::<P>(3, 501)),
-        PacketIndex::new(3, 501)
-    );
+    assert_eq!(accept(&mut receiver, &sealed::<P>(3, 502)), PacketIndex::new(3, 502));
+    assert_eq!(accept(&mut receiver, &sealed::<P>(3, 501)), PacketIndex::new(3, 501));
 }
 
 fn the_last_index_ends_the_inbound_key<P: Provider>() {
@@ -327,17 +245,10 @@ fn the_last_index_ends_the_inbound_key<P: Provider>() {
     let before = receiver.state();
     // A sender that goes on wraps its counter to 0, and so uses its first nonces again.
     for seq in [0, 1, 32_000] {
-        assert_eq!(
-            open(&mut receiver, &sealed::<P>(0, seq)),
-            Err(OpenError::KeyExhausted)
-        );
+        assert_eq!(open(&mut receiver, &sealed::<P>(0, seq)), Err(OpenError::KeyExhausted));
     }
     assert_eq!(receiver.state(), before);
-    assert_eq!(
-        accept(&mut receiver, &sealed::<P>(u32::MAX, 65_533)).as_u64(),
-        (1 << 48) - 3,
-        "late is fine"
-    );
+    assert_eq!(accept(&mut receiver, &sealed::<P>(u32::MAX, 65_533)).as_u64(), (1 << 48) - 3, "late is fine");
 }
 
 /// Seals a fresh packet with this index and discards it.
@@ -356,11 +267,7 @@ fn no_index_is_sealed_twice<P: Provider>() {
     }
     // Sealed before, or so far back that nobody remembers.
     for number in fresh.into_iter().chain([66_600 - 1024, 65_533, 0]) {
-        assert_eq!(
-            seal(&mut sender, SSRC, index(number)),
-            Err(SealError::IndexReused),
-            "{number}"
-        );
+        assert_eq!(seal(&mut sender, SSRC, index(number)), Err(SealError::IndexReused), "{number}");
     }
     assert_eq!(sender.highest_index(), Some(index(66_600)));
 }
@@ -369,43 +276,27 @@ fn the_floor_is_kept<P: Provider>() {
     let mut sender = RtpOutbound::<P>::new(&key());
     sender.set_floor(PacketIndex::new(2, 1000));
     for (roc, seq) in [(0, 0), (1, 65_535), (2, 0), (2, 999)] {
-        assert_eq!(
-            seal(&mut sender, SSRC, PacketIndex::new(roc, seq)),
-            Err(SealError::IndexReserved)
-        );
+        assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(roc, seq)), Err(SealError::IndexReserved));
     }
     assert_eq!((sender.ssrc(), sender.highest_index()), (None, None));
     assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(2, 1000)), Ok(()));
-    assert_eq!(
-        seal(&mut sender, SSRC, PacketIndex::new(2, 999)),
-        Err(SealError::IndexReserved)
-    );
+    assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(2, 999)), Err(SealError::IndexReserved));
 }
 
 fn outbound_stays_with_one_ssrc<P: Provider>() {
     let mut sender = RtpOutbound::<P>::new(&key());
     assert_eq!(sender.ssrc(), None);
     assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(0, 1)), Ok(()));
-    assert_eq!(
-        seal(&mut sender, SSRC + 1, PacketIndex::new(0, 2)),
-        Err(SealError::SsrcChanged)
-    );
+    assert_eq!(seal(&mut sender, SSRC + 1, PacketIndex::new(0, 2)), Err(SealError::SsrcChanged));
     assert_eq!(sender.ssrc(), Some(SSRC));
     assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(0, 2)), Ok(()));
 }
 
 fn the_last_index_ends_the_outbound_key<P: Provider>() {
     let mut sender = RtpOutbound::<P>::new(&key());
-    assert_eq!(
-        seal(&mut sender, SSRC, PacketIndex::new(u32::MAX, 65_534)),
-        Ok(())
-    );
+    assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(u32::MAX, 65_534)), Ok(()));
     assert_eq!(seal(&mut sender, SSRC, PacketIndex::MAX), Ok(()));
-    for index in [
-        PacketIndex::MAX,
-        PacketIndex::new(0, 0),
-        PacketIndex::new(u32::MAX, 65_533),
-    ] {
+    for index in [PacketIndex::MAX, PacketIndex::new(0, 0), PacketIndex::new(u32::MAX, 65_533)] {
         assert_eq!(seal(&mut sender, SSRC, index), Err(SealError::KeyExhausted));
     }
 }
@@ -416,20 +307,8 @@ fn a_refused_seal_changes_nothing<P: Provider>() {
     assert_eq!(seal(&mut sender, SSRC, PacketIndex::new(0, 100)), Ok(()));
     let before = sender.state();
     for (len, header_len, ssrc, seq, error) in [
-        (
-            RTP_HEADER_LEN + TAG_LEN - 1,
-            RTP_HEADER_LEN,
-            SSRC,
-            101,
-            SealError::Truncated,
-        ),
-        (
-            RTP_HEADER_LEN + TAG_LEN + 5,
-            RTP_HEADER_LEN + 6,
-            SSRC,
-            101,
-            SealError::Truncated,
-        ),
+        (RTP_HEADER_LEN + TAG_LEN - 1, RTP_HEADER_LEN, SSRC, 101, SealError::Truncated),
+        (RTP_HEADER_LEN + TAG_LEN + 5, RTP_HEADER_LEN + 6, SSRC, 101, SealError::Truncated),
         (60, 61, SSRC, 101, SealError::Truncated),
         (60, usize::MAX, SSRC, 101, SealError::Truncated),
         (0, 0, SSRC, 101, SealError::Truncated),
@@ -438,10 +317,7 @@ fn a_refused_seal_changes_nothing<P: Provider>() {
         (60, RTP_HEADER_LEN, SSRC, 100, SealError::IndexReused),
     ] {
         let mut packet = vec![0x55; len];
-        assert_eq!(
-            sender.seal(&mut packet, header_len, ssrc, PacketIndex::new(0, seq)),
-            Err(error)
-        );
+        assert_eq!(sender.seal(&mut packet, header_len, ssrc, PacketIndex::new(0, seq)), Err(error));
         assert_eq!(packet, vec![0x55; len], "{error}");
         assert_eq!(sender.state(), before, "{error}");
     }

@@ -45,10 +45,7 @@ fn contexts_print_no_key<P: Provider>() {
         inbound.resume(1, crate::srtp::PacketIndex::new(0, 2));
         assert_no_key(&format!("{inbound:?}"));
         assert_no_key(&format!("{:#?}", RtpOutbound::<P>::from_session_keys(&keys)));
-        assert_no_key(&format!(
-            "{:?}",
-            RtcpInbound::<P>::from_session_keys(&keys, window)
-        ));
+        assert_no_key(&format!("{:?}", RtcpInbound::<P>::from_session_keys(&keys, window)));
         assert_no_key(&format!("{:?}", RtcpOutbound::<P>::from_session_keys(&keys)));
     }
 }
@@ -59,10 +56,7 @@ fn expanded_key_prints_its_size_only() {
     for suite in Suite::ALL {
         let print = format!("{:?}", AesGcmProvider::key(suite, key(suite).key()));
         assert_no_key(&print);
-        assert!(
-            print.contains(&format!("{} bits", suite.key_len() * 8)),
-            "{print}"
-        );
+        assert!(print.contains(&format!("{} bits", suite.key_len() * 8)), "{print}");
     }
 }
 
@@ -109,12 +103,6 @@ fn key_material_is_wiped() {
         master.zeroize();
         assert!(master.key().iter().chain(master.salt()).all(|&octet| octet == 0));
         session.zeroize();
-        assert!(
-            session
-                .key()
-                .iter()
-                .chain(&session.salt.0)
-                .all(|&octet| octet == 0)
-        );
+        assert!(session.key().iter().chain(&session.salt.0).all(|&octet| octet == 0));
     }
 }

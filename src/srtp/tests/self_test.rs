@@ -76,34 +76,19 @@ impl<const FAULT: u8> AeadKey for BrokenKey<FAULT> {
 fn every_kind_of_fault_is_found_and_named() {
     let step = |result: Result<(), crate::srtp::SelfTestError>| {
         let error = result.expect_err("a broken provider");
-        assert!(
-            error.to_string().contains("broken") && error.to_string().contains(error.step),
-            "{error}"
-        );
+        assert!(error.to_string().contains("broken") && error.to_string().contains(error.step), "{error}");
         error.step
     };
-    assert_eq!(
-        step(Broken::<{ fault::TAG }>::self_test()),
-        "the tag of a sealed packet is wrong"
-    );
+    assert_eq!(step(Broken::<{ fault::TAG }>::self_test()), "the tag of a sealed packet is wrong");
     assert_eq!(
         step(Broken::<{ fault::CIPHERTEXT }>::self_test()),
         "the ciphertext of a sealed packet is wrong"
     );
-    assert_eq!(
-        step(Broken::<{ fault::REFUSES }>::self_test()),
-        "an authentic packet is refused"
-    );
+    assert_eq!(step(Broken::<{ fault::REFUSES }>::self_test()), "an authentic packet is refused");
     assert_eq!(
         step(Broken::<{ fault::PLAINTEXT }>::self_test()),
         "the plaintext of an opened packet is wrong"
     );
-    assert_eq!(
-        step(Broken::<{ fault::ACCEPTS }>::self_test()),
-        "a forged tag is accepted"
-    );
-    assert_eq!(
-        step(Broken::<{ fault::ACCEPTS_LAST_OCTET }>::self_test()),
-        "a forged tag is accepted"
-    );
+    assert_eq!(step(Broken::<{ fault::ACCEPTS }>::self_test()), "a forged tag is accepted");
+    assert_eq!(step(Broken::<{ fault::ACCEPTS_LAST_OCTET }>::self_test()), "a forged tag is accepted");
 }

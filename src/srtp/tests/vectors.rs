@@ -51,27 +51,17 @@ impl Vector {
     }
 
     fn master_key(&self) -> MasterKey {
-        MasterKey::from_parts(
-            self.suite(),
-            &self.octets("master_key"),
-            &self.octets("master_salt"),
-        )
-        .expect("right lengths")
+        MasterKey::from_parts(self.suite(), &self.octets("master_key"), &self.octets("master_salt"))
+            .expect("right lengths")
     }
 }
 
 /// The sections of a file whose title contains all of `words`.
 pub(super) fn sections(file: &'static str, words: &[&str]) -> Vec<Vector> {
     let mut all: Vec<Vector> = Vec::new();
-    for line in file
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(title) = line.strip_prefix('[') {
-            all.push(Vector {
-                title,
-                fields: Vec::new(),
-            });
+            all.push(Vector { title, fields: Vec::new() });
         } else {
             let field = line.split_once(" = ").expect("name = value");
             all.last_mut().expect("a title first").fields.push(field);
@@ -83,68 +73,41 @@ pub(super) fn sections(file: &'static str, words: &[&str]) -> Vec<Vector> {
 
 /// SSRC and sequence number of an RTP packet.
 fn ssrc_and_seq(packet: &[u8]) -> (u32, u16) {
-    let field = |from: usize, to: usize| {
-        packet[from..to]
-            .iter()
-            .fold(0, |n, &octet| n << 8 | u32::from(octet))
-    };
+    let field =
+        |from: usize, to: usize| packet[from..to].iter().fold(0, |n, &octet| n << 8 | u32::from(octet));
     (field(8, 12), field(2, 4) as u16)
 }
 
 fn rfc_7714_16_srtp<P: Provider>() {
-    let vectors: Vec<_> = sections(RFC_7714, &[" SRTP "])
-        .into_iter()
-        .filter(|v| !v.title.contains("only"))
-        .collect();
+    let vectors: Vec<_> =
+        sections(RFC_7714, &[" SRTP "]).into_iter().filter(|v| !v.title.contains("only")).collect();
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
         let keys = vector.session_keys();
         let (plain, sealed) = (vector.octets("plain"), vector.octets("sealed"));
         let (ssrc, seq) = ssrc_and_seq(&plain);
         let index = PacketIndex::new(0, seq);
-        assert_eq!(
-            keys.salt.nonce(ssrc, index.as_u64()).to_vec(),
-            vector.octets("iv"),
-            "{}",
-            vector.title
-        );
+        assert_eq!(keys.salt.nonce(ssrc, index.as_u64()).to_vec(), vector.octets("iv"), "{}", vector.title);
 
         let mut packet = [plain.clone(), vec![0; TAG_LEN]].concat();
         let mut sender = RtpOutbound::<P>::from_session_keys(&keys);
-        assert_eq!(
-            sender.seal(&mut packet, 12, ssrc, index),
-            Ok(()),
-            "{}",
-            vector.title
-        );
+        assert_eq!(sender.seal(&mut packet, 12, ssrc, index), Ok(()), "{}", vector.title);
         assert_eq!(packet, sealed, "{}", vector.title);
 
         let mut receiver = RtpInbound::<P>::from_session_keys(&keys, ReplayWindowSize::default());
-        let opened = receiver
-            .open(&mut packet, 12, ssrc, seq)
-            .expect("an authentic packet");
-        assert_eq!(
-            (&packet[..opened.len], opened.index),
-            (&plain[..], index),
-            "{}",
-            vector.title
-        );
+        let opened = receiver.open(&mut packet, 12, ssrc, seq).expect("an authentic packet");
+        assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
     }
 }
 
 fn rfc_7714_17_srtcp<P: Provider>() {
-    let vectors: Vec<_> = sections(RFC_7714, &["17.", "SRTCP"])
-        .into_iter()
-        .filter(|v| !v.title.contains("only"))
-        .collect();
+    let vectors: Vec<_> =
+        sections(RFC_7714, &["17.", "SRTCP"]).into_iter().filter(|v| !v.title.contains("only")).collect();
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
         let keys = vector.session_keys();
-        let (plain, sealed, index) = (
-            vector.octets("plain"),
-            vector.octets("sealed"),
-            vector.number("index"),
-        );
+        let (plain, sealed, index) =
+            (vector.octets("plain"), vector.octets("sealed"), vector.number("index"));
         assert_eq!(
             keys.salt.nonce(0x4d61_7273, index.into()).to_vec(),
             vector.octets("iv"),
@@ -160,12 +123,7 @@ fn rfc_7714_17_srtcp<P: Provider>() {
         let mut receiver = RtcpInbound::<P>::from_session_keys(&keys, ReplayWindowSize::default());
         let opened = receiver.open(&mut packet).expect("an authentic packet");
         assert_eq!(&packet[..opened.len], &plain[..], "{}", vector.title);
-        assert_eq!(
-            (opened.index, opened.ssrc),
-            (index, 0x4d61_7273),
-            "{}",
-            vector.title
-        );
+        assert_eq!((opened.index, opened.ssrc), (index, 0x4d61_7273), "{}", vector.title);
     }
 }
 
@@ -185,19 +143,9 @@ fn rfc_7714_authentication_only<P: Provider>() {
         };
         let key = P::key(vector.suite(), &vector.octets("key"));
         let iv = vector.octets("iv").try_into().expect("12 octets");
-        assert_eq!(
-            key.seal_in_place(&iv, &aad, &mut []).to_vec(),
-            tag,
-            "{}",
-            vector.title
-        );
+        assert_eq!(key.seal_in_place(&iv, &aad, &mut []).to_vec(), tag, "{}", vector.title);
         let tag = tag.try_into().expect("16 octets");
-        assert_eq!(
-            key.open_in_place(&iv, &aad, &mut [], &tag),
-            Ok(()),
-            "{}",
-            vector.title
-        );
+        assert_eq!(key.open_in_place(&iv, &aad, &mut [], &tag), Ok(()), "{}", vector.title);
     }
 }
 
@@ -209,12 +157,7 @@ fn rfc_7714_17_authentication_only_srtcp_is_not_encrypted<P: Provider>() {
         let window = ReplayWindowSize::default();
         let mut receiver = RtcpInbound::<P>::from_session_keys(&vector.session_keys(), window);
         let mut packet = vector.octets("tagged");
-        assert_eq!(
-            receiver.open(&mut packet),
-            Err(OpenError::NotEncrypted),
-            "{}",
-            vector.title
-        );
+        assert_eq!(receiver.open(&mut packet), Err(OpenError::NotEncrypted), "{}", vector.title);
         assert_eq!(packet, vector.octets("tagged"), "{}", vector.title);
         assert_eq!(receiver.highest_index(), None, "{}", vector.title);
     }
@@ -230,27 +173,15 @@ fn master_key_to_srtp_packet<P: Provider>() {
 
         let mut packet = [plain.clone(), vec![0; TAG_LEN]].concat();
         let mut sender = RtpOutbound::<P>::new(&vector.master_key());
-        assert_eq!(
-            sender.seal(&mut packet, 12, ssrc, index),
-            Ok(()),
-            "{}",
-            vector.title
-        );
+        assert_eq!(sender.seal(&mut packet, 12, ssrc, index), Ok(()), "{}", vector.title);
         assert_eq!(packet, sealed, "{}", vector.title);
 
         let mut receiver = RtpInbound::<P>::new(&vector.master_key(), ReplayWindowSize::default());
         if let Some(before) = index.as_u64().checked_sub(1).and_then(PacketIndex::from_u64) {
             receiver.resume(ssrc, before);
         }
-        let opened = receiver
-            .open(&mut packet, 12, ssrc, seq)
-            .expect("an authentic packet");
-        assert_eq!(
-            (&packet[..opened.len], opened.index),
-            (&plain[..], index),
-            "{}",
-            vector.title
-        );
+        let opened = receiver.open(&mut packet, 12, ssrc, seq).expect("an authentic packet");
+        assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
     }
 }
 
@@ -258,11 +189,8 @@ fn master_key_to_srtcp_packet<P: Provider>() {
     let vectors = sections(DERIVED, &[" SRTCP "]);
     assert_eq!(vectors.len(), 4);
     for vector in vectors {
-        let (plain, sealed, index) = (
-            vector.octets("plain"),
-            vector.octets("sealed"),
-            vector.number("index"),
-        );
+        let (plain, sealed, index) =
+            (vector.octets("plain"), vector.octets("sealed"), vector.number("index"));
         let mut packet = [plain.clone(), vec![0; TAG_LEN + SRTCP_INDEX_LEN]].concat();
         let mut sender = RtcpOutbound::<P>::new(&vector.master_key());
         assert_eq!(sender.seal(&mut packet, index), Ok(()), "{}", vector.title);
@@ -270,12 +198,7 @@ fn master_key_to_srtcp_packet<P: Provider>() {
 
         let mut receiver = RtcpInbound::<P>::new(&vector.master_key(), ReplayWindowSize::default());
         let opened = receiver.open(&mut packet).expect("an authentic packet");
-        assert_eq!(
-            (&packet[..opened.len], opened.index),
-            (&plain[..], index),
-            "{}",
-            vector.title
-        );
+        assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
     }
 }
 
@@ -290,17 +213,7 @@ fn session_keys_and_salts_are_the_derived_ones() {
         } else {
             SessionKeys::rtp(&master)
         };
-        assert_eq!(
-            keys.key().to_vec(),
-            vector.octets("session_key"),
-            "{}",
-            vector.title
-        );
-        assert_eq!(
-            keys.salt.0.to_vec(),
-            vector.octets("session_salt"),
-            "{}",
-            vector.title
-        );
+        assert_eq!(keys.key().to_vec(), vector.octets("session_key"), "{}", vector.title);
+        assert_eq!(keys.salt.0.to_vec(), vector.octets("session_salt"), "{}", vector.title);
     }
 }

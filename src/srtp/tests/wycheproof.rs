@@ -29,11 +29,7 @@ fn wycheproof_aes_gcm<P: Provider>() {
             let sealed_tag = key.seal_in_place(&nonce, &case.aad, &mut sealed);
             match case.result {
                 TestResult::Valid | TestResult::Acceptable => {
-                    assert_eq!(
-                        key.open_in_place(&nonce, &case.aad, &mut opened, &tag),
-                        Ok(()),
-                        "{what}"
-                    );
+                    assert_eq!(key.open_in_place(&nonce, &case.aad, &mut opened, &tag), Ok(()), "{what}");
                     assert_eq!(opened, case.pt.to_vec(), "{what}");
                     assert_eq!((sealed, sealed_tag), (case.ct.to_vec(), tag), "{what}");
                     valid += 1;
@@ -47,9 +43,5 @@ fn wycheproof_aes_gcm<P: Provider>() {
             }
         }
     }
-    assert_eq!(
-        (valid, invalid),
-        (79, 54),
-        "applicable cases in wycheproof 0.7, valid and invalid"
-    );
+    assert_eq!((valid, invalid), (79, 54), "applicable cases in wycheproof 0.7, valid and invalid");
 }

@@ -24,10 +24,7 @@ fn view(bytes: &[u8]) -> Packet<&[u8]> {
 fn deconstruct() {
     let packet = view(&PACKET);
     assert_eq!(Repr::parse(&packet), Ok(REPR));
-    assert_eq!(
-        (packet.version(), packet.header_len(), packet.total_len()),
-        (4, 20, 26)
-    );
+    assert_eq!((packet.version(), packet.header_len(), packet.total_len()), (4, 20, 26));
     assert!(packet.dont_fragment() && !packet.more_fragments() && !packet.is_fragment());
     assert!(!packet.has_options() && packet.options().is_empty());
     assert_eq!(packet.payload(), [1, 2, 3, 4, 5, 6]);
@@ -40,13 +37,7 @@ fn construct() {
     let mut packet = REPR.emit(&mut bytes).unwrap();
     packet.payload_mut().copy_from_slice(&[1, 2, 3, 4, 5, 6]);
     assert_eq!(bytes, PACKET);
-    assert!(matches!(
-        REPR.emit(&mut [0; 25]),
-        Err(Error::Truncated {
-            needed: 26,
-            actual: 25
-        })
-    ));
+    assert!(matches!(REPR.emit(&mut [0; 25]), Err(Error::Truncated { needed: 26, actual: 25 })));
 }
 
 #[test]
@@ -94,53 +85,12 @@ fn lengths_that_disagree_are_refused() {
         }
         Packet::new_checked(bytes).map(|_| ()).unwrap_err()
     };
-    assert_eq!(
-        with(&[(0, 0x65)]),
-        Error::Version {
-            expected: 4,
-            actual: 6
-        }
-    );
-    assert_eq!(
-        with(&[(0, 0x44)]),
-        Error::LengthField {
-            stated: 16,
-            least: 20,
-            most: 26
-        }
-    );
-    assert_eq!(
-        with(&[(0, 0x47)]),
-        Error::LengthField {
-            stated: 28,
-            least: 20,
-            most: 26
-        }
-    );
-    assert_eq!(
-        with(&[(3, 27)]),
-        Error::LengthField {
-            stated: 27,
-            least: 20,
-            most: 26
-        }
-    );
-    assert_eq!(
-        with(&[(3, 19)]),
-        Error::LengthField {
-            stated: 19,
-            least: 20,
-            most: 26
-        }
-    );
-    assert_eq!(
-        with(&[(0, 0x46), (3, 23)]),
-        Error::LengthField {
-            stated: 23,
-            least: 24,
-            most: 26
-        }
-    );
+    assert_eq!(with(&[(0, 0x65)]), Error::Version { expected: 4, actual: 6 });
+    assert_eq!(with(&[(0, 0x44)]), Error::LengthField { stated: 16, least: 20, most: 26 });
+    assert_eq!(with(&[(0, 0x47)]), Error::LengthField { stated: 28, least: 20, most: 26 });
+    assert_eq!(with(&[(3, 27)]), Error::LengthField { stated: 27, least: 20, most: 26 });
+    assert_eq!(with(&[(3, 19)]), Error::LengthField { stated: 19, least: 20, most: 26 });
+    assert_eq!(with(&[(0, 0x46), (3, 23)]), Error::LengthField { stated: 23, least: 24, most: 26 });
 }
 
 #[test]
@@ -182,10 +132,7 @@ fn setters_write_their_field_only() {
     packet.set_destination(Ipv4Addr::new(5, 6, 7, 8));
     packet.fill_checksum();
     assert!(packet.verify_checksum());
-    assert_eq!(
-        (packet.identification(), packet.ttl(), packet.protocol()),
-        (0x1234, 7, Protocol::ICMP)
-    );
+    assert_eq!((packet.identification(), packet.ttl(), packet.protocol()), (0x1234, 7, Protocol::ICMP));
     assert_eq!(
         (packet.source(), packet.destination()),
         (Ipv4Addr::new(1, 2, 3, 4), Ipv4Addr::new(5, 6, 7, 8))
@@ -208,12 +155,7 @@ fn every_input_is_refused_or_safe() {
         if let Ok(packet) = Packet::new_checked(bytes) {
             assert!(packet.options().len() + packet.payload().len() + HEADER_LEN == packet.total_len());
             assert!(packet.total_len() <= bytes.len());
-            let _ = (
-                Repr::parse(&packet),
-                packet.ecn(),
-                packet.identification(),
-                packet.fragment_offset(),
-            );
+            let _ = (Repr::parse(&packet), packet.ecn(), packet.identification(), packet.fragment_offset());
             let mut own = bytes.to_vec();
             let mut packet = Packet::new_checked(&mut own[..]).unwrap();
             packet.fill_checksum();

@@ -41,9 +41,7 @@ impl<T: AsRef<[u8]>> Compound<T> {
     /// The packets in order; at least one.
     #[inline]
     pub fn packets(&self) -> Packets<'_> {
-        Packets {
-            rest: self.buffer.as_ref(),
-        }
+        Packets { rest: self.buffer.as_ref() }
     }
 }
 
@@ -68,14 +66,9 @@ impl<'a> Iterator for Packets<'a> {
 
 fn check(bytes: &[u8], reduced_size: bool) -> Result<(), Error> {
     let first = Packet::new_checked(bytes)?;
-    let is_report = matches!(
-        first.packet_type(),
-        PacketType::SENDER_REPORT | PacketType::RECEIVER_REPORT
-    );
+    let is_report = matches!(first.packet_type(), PacketType::SENDER_REPORT | PacketType::RECEIVER_REPORT);
     if !is_report && !reduced_size {
-        return Err(Error::FirstNotReport {
-            actual: first.packet_type().0,
-        });
+        return Err(Error::FirstNotReport { actual: first.packet_type().0 });
     }
     let mut offset = 0;
     while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
@@ -94,13 +87,7 @@ fn check(bytes: &[u8], reduced_size: bool) -> Result<(), Error> {
 
 fn at(error: Error, offset: usize) -> Error {
     match error {
-        Error::Length {
-            stated, available, ..
-        } => Error::Length {
-            offset,
-            stated,
-            available,
-        },
+        Error::Length { stated, available, .. } => Error::Length { offset, stated, available },
         other => other,
     }
 }
@@ -110,10 +97,7 @@ fn without_padding(body: &[u8], offset: usize) -> Result<&[u8], Error> {
     if stated == 0 || stated % PADDING_UNIT != 0 {
         return Err(Error::Padding { offset, stated });
     }
-    let length = body
-        .len()
-        .checked_sub(usize::from(stated))
-        .ok_or(Error::Padding { offset, stated })?;
+    let length = body.len().checked_sub(usize::from(stated)).ok_or(Error::Padding { offset, stated })?;
     Ok(field::range(body, 0, length))
 }
 
@@ -121,12 +105,7 @@ fn check_body(packet_type: PacketType, count: usize, body: &[u8], offset: usize)
     let require = |needed: usize| {
         let actual = body.len();
         if actual < needed {
-            Err(Error::Body {
-                offset,
-                packet_type: packet_type.0,
-                needed,
-                actual,
-            })
+            Err(Error::Body { offset, packet_type: packet_type.0, needed, actual })
         } else {
             Ok(())
         }
@@ -182,7 +161,4 @@ fn check_chunks(body: &[u8], count: usize) -> Option<()> {
     (at == body.len()).then_some(())
 }
 
-const _: () = assert!(
-    HEADER_LEN.is_multiple_of(4),
-    "chunks are aligned to the packet and to its body alike"
-);
+const _: () = assert!(HEADER_LEN.is_multiple_of(4), "chunks are aligned to the packet and to its body alike");

@@ -92,11 +92,7 @@ impl ReportBlock {
         let lost = self.cumulative_lost.clamp(-0x80_0000, 0x7f_ffff) as u32 & 0x00ff_ffff;
         let mut bytes = [0; REPORT_BLOCK_LEN];
         field::put(&mut bytes, 0, self.ssrc.0.to_be_bytes());
-        field::put(
-            &mut bytes,
-            4,
-            (u32::from(self.fraction_lost) << 24 | lost).to_be_bytes(),
-        );
+        field::put(&mut bytes, 4, (u32::from(self.fraction_lost) << 24 | lost).to_be_bytes());
         field::put(&mut bytes, 8, self.highest_sequence.to_be_bytes());
         field::put(&mut bytes, 12, self.jitter.to_be_bytes());
         field::put(&mut bytes, 16, self.last_sender_report.to_be_bytes());
@@ -159,17 +155,13 @@ impl<'a> Repr<'a> {
                 },
                 reports: blocks(SENDER_BLOCKS),
             }),
-            PacketType::RECEIVER_REPORT => Some(Repr::ReceiverReport {
-                ssrc,
-                reports: blocks(RECEIVER_BLOCKS),
-            }),
+            PacketType::RECEIVER_REPORT => {
+                Some(Repr::ReceiverReport { ssrc, reports: blocks(RECEIVER_BLOCKS) })
+            }
             PacketType::SOURCE_DESCRIPTION if packet.count() == 1 && field::u8_at(bytes, ITEMS) == CNAME => {
                 let start = ITEMS + ITEM_HEADER_LEN;
                 let length = usize::from(field::u8_at(bytes, ITEMS + 1));
-                Some(Repr::SourceDescription {
-                    ssrc,
-                    cname: field::range(bytes, start, start + length),
-                })
+                Some(Repr::SourceDescription { ssrc, cname: field::range(bytes, start, start + length) })
             }
             PacketType::BYE if packet.count() == 1 => Some(Repr::Bye { ssrc }),
             _ => None,
@@ -231,9 +223,7 @@ pub fn emit_compound(packets: &[Repr<'_>], buffer: &mut [u8]) -> Result<usize, E
     let (needed, actual) = (packets.iter().map(Repr::buffer_len).sum(), buffer.len());
     let mut at = 0;
     for packet in packets {
-        let rest = buffer
-            .get_mut(at..)
-            .ok_or(EmitError::Truncated { needed, actual })?;
+        let rest = buffer.get_mut(at..).ok_or(EmitError::Truncated { needed, actual })?;
         at += packet.emit(rest).map_err(|error| match error {
             EmitError::Truncated { .. } => EmitError::Truncated { needed, actual },
             other => other,
@@ -243,11 +233,7 @@ pub fn emit_compound(packets: &[Repr<'_>], buffer: &mut [u8]) -> Result<usize, E
 }
 
 fn report_count(reports: &[[u8; REPORT_BLOCK_LEN]]) -> Result<u8, EmitError> {
-    if reports.len() > MAX_REPORTS {
-        Err(EmitError::Reports(reports.len()))
-    } else {
-        Ok(reports.len() as u8)
-    }
+    if reports.len() > MAX_REPORTS { Err(EmitError::Reports(reports.len())) } else { Ok(reports.len() as u8) }
 }
 
 const _: () = assert!(

@@ -25,50 +25,29 @@ const BLOCK: ReportBlock = ReportBlock {
     last_sender_report: 0xaabb_ccdd,
     delay: 65_536,
 };
-const INFO: SenderInfo = SenderInfo {
-    ntp: 0x0102_0304_0506_0708,
-    rtp: RtpTime(960),
-    packets: 100,
-    octets: 16_000,
-};
+const INFO: SenderInfo =
+    SenderInfo { ntp: 0x0102_0304_0506_0708, rtp: RtpTime(960), packets: 100, octets: 16_000 };
 const SSRC: Ssrc = Ssrc(0xdead_beef);
 
 fn compound_error(bytes: &[u8], reduced_size: bool) -> Error {
-    Compound::new_checked(bytes, reduced_size)
-        .map(|_| ())
-        .unwrap_err()
+    Compound::new_checked(bytes, reduced_size).map(|_| ()).unwrap_err()
 }
 
 #[test]
 fn deconstruct() {
     let compound = Compound::new_checked(&COMPOUND[..], STRICT).unwrap();
-    let parts: Vec<_> = compound
-        .packets()
-        .map(|packet| Repr::parse(&packet).unwrap())
-        .collect();
+    let parts: Vec<_> = compound.packets().map(|packet| Repr::parse(&packet).unwrap()).collect();
     assert_eq!(
         parts,
         [
-            Repr::SenderReport {
-                ssrc: SSRC,
-                info: INFO,
-                reports: &[BLOCK.to_bytes()]
-            },
-            Repr::SourceDescription {
-                ssrc: SSRC,
-                cname: b"a@b.c"
-            },
+            Repr::SenderReport { ssrc: SSRC, info: INFO, reports: &[BLOCK.to_bytes()] },
+            Repr::SourceDescription { ssrc: SSRC, cname: b"a@b.c" },
             Repr::Bye { ssrc: SSRC },
         ]
     );
-    let Repr::SenderReport { reports, .. } = parts[0] else {
-        panic!("a sender report comes first")
-    };
+    let Repr::SenderReport { reports, .. } = parts[0] else { panic!("a sender report comes first") };
     assert_eq!(ReportBlock::from_bytes(&reports[0]), BLOCK);
-    let lengths: Vec<_> = compound
-        .packets()
-        .map(|packet| (packet.len(), packet.body().len()))
-        .collect();
+    let lengths: Vec<_> = compound.packets().map(|packet| (packet.len(), packet.body().len())).collect();
     assert_eq!(lengths, [(52, 48), (16, 12), (8, 4)]);
     assert_eq!(
         CleartextHeader::parse(&COMPOUND),
@@ -86,15 +65,8 @@ fn deconstruct() {
 fn construct() {
     let reports = [BLOCK.to_bytes()];
     let parts = [
-        Repr::SenderReport {
-            ssrc: SSRC,
-            info: INFO,
-            reports: &reports,
-        },
-        Repr::SourceDescription {
-            ssrc: SSRC,
-            cname: b"a@b.c",
-        },
+        Repr::SenderReport { ssrc: SSRC, info: INFO, reports: &reports },
+        Repr::SourceDescription { ssrc: SSRC, cname: b"a@b.c" },
         Repr::Bye { ssrc: SSRC },
     ];
     let mut bytes = [0xa5; 80];
@@ -102,24 +74,12 @@ fn construct() {
     assert_eq!(bytes[..76], COMPOUND);
     for length in 0..76 {
         let error = emit_compound(&parts, &mut bytes[..length]).unwrap_err();
-        assert_eq!(
-            error,
-            EmitError::Truncated {
-                needed: 76,
-                actual: length
-            }
-        );
+        assert_eq!(error, EmitError::Truncated { needed: 76, actual: length });
     }
     let mut large = [0; 2000];
-    let repr = Repr::ReceiverReport {
-        ssrc: SSRC,
-        reports: &[[0; 24]; 32],
-    };
+    let repr = Repr::ReceiverReport { ssrc: SSRC, reports: &[[0; 24]; 32] };
     assert_eq!(repr.emit(&mut large), Err(EmitError::Reports(32)));
-    let repr = Repr::SourceDescription {
-        ssrc: SSRC,
-        cname: &[b'x'; 256],
-    };
+    let repr = Repr::SourceDescription { ssrc: SSRC, cname: &[b'x'; 256] };
     assert_eq!(repr.emit(&mut large), Err(EmitError::Cname(256)));
 }
 
@@ -128,14 +88,8 @@ fn every_cname_length_is_terminated() {
     for length in 0..=255 {
         let cname = vec![b'x'; length];
         let parts = [
-            Repr::ReceiverReport {
-                ssrc: SSRC,
-                reports: &[],
-            },
-            Repr::SourceDescription {
-                ssrc: SSRC,
-                cname: &cname,
-            },
+            Repr::ReceiverReport { ssrc: SSRC, reports: &[] },
+            Repr::SourceDescription { ssrc: SSRC, cname: &cname },
         ];
         let mut bytes = [0xa5; 300];
         let end = emit_compound(&parts, &mut bytes).unwrap();
@@ -147,14 +101,8 @@ fn every_cname_length_is_terminated() {
 #[test]
 fn a_loss_beyond_24_bits_is_clamped() {
     for (given, expected) in [(i32::MAX, 0x7f_ffff), (i32::MIN, -0x80_0000), (-1, -1), (5, 5)] {
-        let block = ReportBlock {
-            cumulative_lost: given,
-            ..BLOCK
-        };
-        let expected = ReportBlock {
-            cumulative_lost: expected,
-            ..BLOCK
-        };
+        let block = ReportBlock { cumulative_lost: given, ..BLOCK };
+        let expected = ReportBlock { cumulative_lost: expected, ..BLOCK };
         assert_eq!(ReportBlock::from_bytes(&block.to_bytes()), expected);
     }
 }
@@ -163,18 +111,9 @@ fn a_loss_beyond_24_bits_is_clamped() {
 fn the_cleartext_header_is_checked() {
     for length in 0..8 {
         let error = CleartextHeader::parse(&COMPOUND[..length]).unwrap_err();
-        assert_eq!(
-            error,
-            Error::Truncated {
-                needed: 8,
-                actual: length
-            }
-        );
+        assert_eq!(error, Error::Truncated { needed: 8, actual: length });
     }
-    assert_eq!(
-        CleartextHeader::parse(&[0x41, 200, 0, 6, 0, 0, 0, 1]),
-        Err(Error::Version { actual: 1 })
-    );
+    assert_eq!(CleartextHeader::parse(&[0x41, 200, 0, 6, 0, 0, 0, 1]), Err(Error::Version { actual: 1 }));
     for packet_type in 0..=255u8 {
         let accepted = CleartextHeader::parse(&[0x80, packet_type, 0, 6, 0, 0, 0, 1]).is_ok();
         assert_eq!(accepted, (192..=223).contains(&packet_type), "{packet_type}");
@@ -190,18 +129,11 @@ fn lengths_must_add_up_exactly() {
     }
     assert_eq!(
         compound_error(&COMPOUND[..60], STRICT),
-        Error::Length {
-            offset: 52,
-            stated: 16,
-            available: 8
-        }
+        Error::Length { offset: 52, stated: 16, available: 8 }
     );
     let mut longer = COMPOUND.to_vec();
     longer.push(0);
-    assert_eq!(
-        compound_error(&longer, STRICT),
-        Error::Truncated { needed: 4, actual: 1 }
-    );
+    assert_eq!(compound_error(&longer, STRICT), Error::Truncated { needed: 4, actual: 1 });
     longer.extend_from_slice(&[0, 0, 0]);
     assert_eq!(compound_error(&longer, STRICT), Error::Version { actual: 0 });
 }
@@ -221,16 +153,10 @@ fn every_packet_has_version_two_and_an_rtcp_type() {
 #[test]
 fn a_report_comes_first_unless_reduced_size_is_allowed() {
     let rest = &COMPOUND[52..];
-    assert_eq!(
-        compound_error(rest, STRICT),
-        Error::FirstNotReport { actual: 202 }
-    );
+    assert_eq!(compound_error(rest, STRICT), Error::FirstNotReport { actual: 202 });
     assert!(Compound::new_checked(rest, REDUCED).is_ok());
     let feedback = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
-    assert_eq!(
-        compound_error(&feedback, STRICT),
-        Error::FirstNotReport { actual: 206 }
-    );
+    assert_eq!(compound_error(&feedback, STRICT), Error::FirstNotReport { actual: 206 });
     assert!(Compound::new_checked(feedback, REDUCED).is_ok());
 }
 
@@ -241,35 +167,17 @@ fn padding_is_in_the_last_packet_only_and_possible() {
     let with = |count: u8| [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, count];
     assert_eq!(padded(&[&with(4)]), Ok(()));
     assert_eq!(padded(&[&report, &with(4)]), Ok(()));
-    assert_eq!(
-        padded(&[&with(4), &report]),
-        Err(Error::PaddingNotLast { offset: 0 })
-    );
+    assert_eq!(padded(&[&with(4), &report]), Err(Error::PaddingNotLast { offset: 0 }));
     for count in [0, 1, 2, 3, 5, 6, 12, 255] {
         assert_eq!(
             padded(&[&report, &with(count)]),
-            Err(Error::Padding {
-                offset: 8,
-                stated: count
-            }),
+            Err(Error::Padding { offset: 8, stated: count }),
             "{count}"
         );
     }
-    let body = Error::Body {
-        offset: 8,
-        packet_type: 201,
-        needed: 4,
-        actual: 0,
-    };
-    assert_eq!(
-        padded(&[&report, &with(8)]),
-        Err(body),
-        "padding must not eat the sender's SSRC"
-    );
-    assert_eq!(
-        padded(&[&report, &[0xa0, 192, 0, 0]]),
-        Err(Error::Padding { offset: 8, stated: 0 })
-    );
+    let body = Error::Body { offset: 8, packet_type: 201, needed: 4, actual: 0 };
+    assert_eq!(padded(&[&report, &with(8)]), Err(body), "padding must not eat the sender's SSRC");
+    assert_eq!(padded(&[&report, &[0xa0, 192, 0, 0]]), Err(Error::Padding { offset: 8, stated: 0 }));
 }
 
 #[test]
@@ -295,23 +203,10 @@ fn every_type_has_its_least_length() {
         (192, 0, 0),
         (209, 5, 0),
     ] {
-        assert_eq!(
-            with(count, packet_type, &vec![0; least]),
-            Ok(()),
-            "{packet_type} {count}"
-        );
+        assert_eq!(with(count, packet_type, &vec![0; least]), Ok(()), "{packet_type} {count}");
         if least > 0 {
-            let error = Error::Body {
-                offset: 0,
-                packet_type,
-                needed: least,
-                actual: least - 4,
-            };
-            assert_eq!(
-                with(count, packet_type, &vec![0; least - 4]),
-                Err(error),
-                "{packet_type} {count}"
-            );
+            let error = Error::Body { offset: 0, packet_type, needed: least, actual: least - 4 };
+            assert_eq!(with(count, packet_type, &vec![0; least - 4]), Err(error), "{packet_type} {count}");
         }
     }
 }
@@ -330,21 +225,10 @@ fn source_description_chunks_fill_the_packet() {
     assert_eq!(with(2, &[0, 0, 0, 1, 1, 1, b'a', 0]), bad, "one chunk missing");
     assert_eq!(with(1, &[0, 0, 0, 1]), bad, "no items at all");
     assert_eq!(with(1, &[0, 0, 0, 1, 1, 200, b'a', 0]), bad, "an item overruns");
-    assert_eq!(
-        with(1, &[0, 0, 0, 1, 1, 1, b'a', 1]),
-        bad,
-        "an item's type is the last byte"
-    );
-    assert_eq!(
-        with(1, &[0, 0, 0, 1, 1, 1, b'a', 0, 0, 0, 0, 2]),
-        bad,
-        "bytes after the last chunk"
-    );
+    assert_eq!(with(1, &[0, 0, 0, 1, 1, 1, b'a', 1]), bad, "an item's type is the last byte");
+    assert_eq!(with(1, &[0, 0, 0, 1, 1, 1, b'a', 0, 0, 0, 0, 2]), bad, "bytes after the last chunk");
     assert_eq!(with(0, &[0, 0, 0, 1]), bad, "bytes after no chunk");
-    assert_eq!(
-        with(2, &[0, 0, 0, 1, 1, 1, b'a', 0, 0, 0, 0, 2, 2, 0, 0, 0]),
-        Ok(())
-    );
+    assert_eq!(with(2, &[0, 0, 0, 1, 1, 1, b'a', 0, 0, 0, 0, 2, 2, 0, 0, 0]), Ok(()));
 }
 
 #[test]
@@ -367,12 +251,7 @@ fn every_input_is_refused_or_safe() {
     sweep(&COMPOUND, |bytes| {
         let _ = CleartextHeader::parse(bytes);
         if let Ok(packet) = Packet::new_checked(bytes) {
-            let _ = (
-                packet.sender_ssrc(),
-                packet.body(),
-                packet.into_body(),
-                Repr::parse(&packet),
-            );
+            let _ = (packet.sender_ssrc(), packet.body(), packet.into_body(), Repr::parse(&packet));
         }
         if let Ok(compound) = Compound::new_checked(bytes, REDUCED) {
             let total: usize = compound.packets().map(|packet| packet.len()).sum();

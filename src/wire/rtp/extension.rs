@@ -51,11 +51,7 @@ impl<'a> Extension<'a> {
             profile if profile & TWO_BYTE_MASK == TWO_BYTE_PROFILE => Form::TwoByte,
             _ => Form::Opaque,
         };
-        Elements {
-            data: self.data,
-            offset: 0,
-            form,
-        }
+        Elements { data: self.data, offset: 0, form }
     }
 
     /// Whether no element overruns the extension.
@@ -124,10 +120,6 @@ impl Elements<'_> {
     #[cold]
     fn overrun(&mut self, id: u8) -> ExtensionError {
         self.form = Form::Opaque;
-        ExtensionError {
-            id,
-            offset: self.offset,
-            length: self.data.len(),
-        }
+        ExtensionError { id, offset: self.offset, length: self.data.len() }
     }
 }

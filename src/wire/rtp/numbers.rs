@@ -96,10 +96,7 @@ mod tests {
             assert!(newer(a, b) && !newer(b, a), "{a} {b}");
         }
         assert!(!newer(7, 7));
-        assert!(
-            !newer(0x8000, 0) && !newer(0, 0x8000),
-            "half the range apart has no order"
-        );
+        assert!(!newer(0x8000, 0) && !newer(0, 0x8000), "half the range apart has no order");
         assert_eq!(SequenceNumber(2).distance_from(SequenceNumber(0xffff)), 3);
         assert_eq!(SequenceNumber(0xffff).distance_from(SequenceNumber(2)), -3);
         assert_eq!(SequenceNumber(0xffff).next(), SequenceNumber(0));

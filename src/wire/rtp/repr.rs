@@ -67,9 +67,7 @@ impl<'a> Repr<'a> {
 
     /// Length of the header in bytes, CSRC list and extension included.
     pub fn header_len(&self) -> usize {
-        let extension = self
-            .extension
-            .map_or(0, |e| EXTENSION_HEADER_LEN + e.data.len().next_multiple_of(4));
+        let extension = self.extension.map_or(0, |e| EXTENSION_HEADER_LEN + e.data.len().next_multiple_of(4));
         HEADER_LEN + self.csrcs.len() * 4 + extension
     }
 

@@ -21,39 +21,24 @@ fn repr() -> Repr<'static> {
         timestamp: RtpTime(960),
         ssrc: Ssrc(0xdead_beef),
         csrcs: &CSRCS,
-        extension: Some(Extension {
-            profile: 0xbede,
-            data: &EXTENSION_DATA,
-        }),
+        extension: Some(Extension { profile: 0xbede, data: &EXTENSION_DATA }),
         payload: &[7, 8, 9],
         padding_len: 2,
     }
 }
 
 fn minimal() -> Repr<'static> {
-    Repr {
-        csrcs: &[],
-        extension: None,
-        padding_len: 0,
-        payload: &[],
-        ..repr()
-    }
+    Repr { csrcs: &[], extension: None, padding_len: 0, payload: &[], ..repr() }
 }
 
 #[test]
 fn deconstruct() {
     let packet = Packet::new_checked(&PACKET[..]).unwrap();
     assert_eq!(Repr::parse(&packet), Ok(repr()));
-    assert_eq!(
-        (packet.version(), packet.csrc_count(), packet.header_len()),
-        (2, 2, 32)
-    );
+    assert_eq!((packet.version(), packet.csrc_count(), packet.header_len()), (2, 2, 32));
     assert!(packet.has_padding() && packet.has_extension() && packet.marker());
     assert_eq!(packet.csrcs().collect::<Vec<_>>(), [Ssrc(1), Ssrc(2)]);
-    assert_eq!(
-        (packet.csrc(0), packet.csrc(1), packet.csrc(2)),
-        (Some(Ssrc(1)), Some(Ssrc(2)), None)
-    );
+    assert_eq!((packet.csrc(0), packet.csrc(1), packet.csrc(2)), (Some(Ssrc(1)), Some(Ssrc(2)), None));
     assert_eq!(packet.payload(), [7, 8, 9, 0, 2]);
     assert_eq!(packet.into_payload(), [7, 8, 9, 0, 2]);
     assert_eq!(packet.padding_len(), Ok(2));
@@ -65,42 +50,18 @@ fn construct() {
     let mut bytes = vec![0xa5; PACKET.len()];
     repr().emit(&mut bytes).unwrap();
     assert_eq!(bytes, PACKET);
-    assert_eq!(
-        repr().emit(&mut [0; 36]).map(|_| ()),
-        Err(EmitError::Truncated {
-            needed: 37,
-            actual: 36
-        })
-    );
+    assert_eq!(repr().emit(&mut [0; 36]).map(|_| ()), Err(EmitError::Truncated { needed: 37, actual: 36 }));
     let many = [[0; 4]; 16];
-    let repr = Repr {
-        csrcs: &many,
-        ..repr()
-    };
+    let repr = Repr { csrcs: &many, ..repr() };
     assert_eq!(repr.emit(&mut [0; 200]).map(|_| ()), Err(EmitError::Csrcs(16)));
     let long = vec![0; 262_141];
-    let repr = Repr {
-        extension: Some(Extension {
-            profile: 0,
-            data: &long,
-        }),
-        ..minimal()
-    };
-    assert_eq!(
-        repr.emit(&mut vec![0; 300_000]).map(|_| ()),
-        Err(EmitError::Extension(262_141))
-    );
+    let repr = Repr { extension: Some(Extension { profile: 0, data: &long }), ..minimal() };
+    assert_eq!(repr.emit(&mut vec![0; 300_000]).map(|_| ()), Err(EmitError::Extension(262_141)));
 }
 
 #[test]
 fn extension_data_is_padded_to_words() {
-    let repr = Repr {
-        extension: Some(Extension {
-            profile: 0xbede,
-            data: &[0x10, 0xff],
-        }),
-        ..minimal()
-    };
+    let repr = Repr { extension: Some(Extension { profile: 0xbede, data: &[0x10, 0xff] }), ..minimal() };
     let mut bytes = [0xa5; 20];
     let packet = repr.emit(&mut bytes).unwrap();
     assert_eq!(packet.header_len(), 20);
@@ -114,18 +75,9 @@ fn each_overrun_has_its_error() {
     for length in 0..32 {
         let expected = match length {
             0..12 => Error::Truncated { actual: length },
-            12..20 => Error::CsrcOverrun {
-                count: 2,
-                actual: length,
-            },
-            20..24 => Error::ExtensionOverrun {
-                needed: 24,
-                actual: length,
-            },
-            _ => Error::ExtensionOverrun {
-                needed: 32,
-                actual: length,
-            },
+            12..20 => Error::CsrcOverrun { count: 2, actual: length },
+            20..24 => Error::ExtensionOverrun { needed: 24, actual: length },
+            _ => Error::ExtensionOverrun { needed: 32, actual: length },
         };
         assert_eq!(error(&PACKET[..length]), expected);
     }
@@ -142,13 +94,7 @@ fn an_extension_of_length_zero_is_valid() {
     let bytes = [0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0, 0, 1];
     let packet = Packet::new_checked(&bytes[..]).unwrap();
     assert_eq!(packet.header_len(), 16);
-    assert_eq!(
-        packet.extension(),
-        Some(Extension {
-            profile: 0xbede,
-            data: &[]
-        })
-    );
+    assert_eq!(packet.extension(), Some(Extension { profile: 0xbede, data: &[] }));
     assert_eq!(packet.check_extension_elements(), Ok(()));
     assert_eq!(packet.payload(), [1]);
 }
@@ -162,73 +108,34 @@ fn padding_counts_itself_and_stays_within_the_payload() {
     };
     assert_eq!(padding(&[9, 9, 1]), Ok(1));
     assert_eq!(padding(&[0, 0, 3]), Ok(3));
-    assert_eq!(
-        padding(&[0, 0, 4]),
-        Err(PaddingError {
-            stated: 4,
-            payload: 3
-        })
-    );
-    assert_eq!(
-        padding(&[9, 9, 0]),
-        Err(PaddingError {
-            stated: 0,
-            payload: 3
-        })
-    );
-    assert_eq!(
-        padding(&[]),
-        Err(PaddingError {
-            stated: 0,
-            payload: 0
-        })
-    );
+    assert_eq!(padding(&[0, 0, 4]), Err(PaddingError { stated: 4, payload: 3 }));
+    assert_eq!(padding(&[9, 9, 0]), Err(PaddingError { stated: 0, payload: 3 }));
+    assert_eq!(padding(&[]), Err(PaddingError { stated: 0, payload: 0 }));
     let clear = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff];
     assert_eq!(Packet::new_checked(clear).unwrap().padding_len(), Ok(0));
 }
 
 fn elements(profile: u16, data: &[u8]) -> Vec<Result<(u8, Vec<u8>), ExtensionError>> {
-    Extension { profile, data }
-        .elements()
-        .map(|e| e.map(|e| (e.id, e.data.to_vec())))
-        .collect()
+    Extension { profile, data }.elements().map(|e| e.map(|e| (e.id, e.data.to_vec()))).collect()
 }
 
 #[test]
 fn one_byte_elements() {
-    assert_eq!(
-        elements(0xbede, &EXTENSION_DATA),
-        [Ok((1, vec![0xff])), Ok((3, vec![0xaa, 0xbb]))]
-    );
+    assert_eq!(elements(0xbede, &EXTENSION_DATA), [Ok((1, vec![0xff])), Ok((3, vec![0xaa, 0xbb]))]);
     let sixteen: Vec<u8> = std::iter::once(0xef).chain(0..16).collect();
     assert_eq!(elements(0xbede, &sixteen), [Ok((14, (0..16).collect()))]);
-    let overrun = Err(ExtensionError {
-        id: 14,
-        offset: 0,
-        length: 16,
-    });
+    let overrun = Err(ExtensionError { id: 14, offset: 0, length: 16 });
     assert_eq!(elements(0xbede, &sixteen[..16]), [overrun]);
     assert_eq!(
         elements(0xbede, &[0x10, 1, 0x11, 2]),
-        [
-            Ok((1, vec![1])),
-            Err(ExtensionError {
-                id: 1,
-                offset: 2,
-                length: 4
-            })
-        ]
+        [Ok((1, vec![1])), Err(ExtensionError { id: 1, offset: 2, length: 4 })]
     );
 }
 
 #[test]
 fn identifier_15_and_padding_with_a_length_stop_the_one_byte_form() {
     for stop in [0xf0, 0xff, 0x01, 0x0f] {
-        assert_eq!(
-            elements(0xbede, &[0x10, 1, stop, 0xff]),
-            [Ok((1, vec![1]))],
-            "{stop:#x}"
-        );
+        assert_eq!(elements(0xbede, &[0x10, 1, stop, 0xff]), [Ok((1, vec![1]))], "{stop:#x}");
     }
 }
 
@@ -236,17 +143,8 @@ fn identifier_15_and_padding_with_a_length_stop_the_one_byte_form() {
 fn two_byte_elements() {
     for profile in [0x1000, 0x100f] {
         let data = [0x01, 0x00, 0x00, 0xf0, 0x02, 0xaa, 0xbb, 0x00];
-        assert_eq!(
-            elements(profile, &data),
-            [Ok((1, vec![])), Ok((0xf0, vec![0xaa, 0xbb]))]
-        );
-        let overrun = |id, offset| {
-            Err(ExtensionError {
-                id,
-                offset,
-                length: 4,
-            })
-        };
+        assert_eq!(elements(profile, &data), [Ok((1, vec![])), Ok((0xf0, vec![0xaa, 0xbb]))]);
+        let overrun = |id, offset| Err(ExtensionError { id, offset, length: 4 });
         assert_eq!(elements(profile, &[0x01, 0x03, 0x00, 0x00]), [overrun(1, 0)]);
         assert_eq!(elements(profile, &[0x00, 0x00, 0x00, 0x07]), [overrun(7, 3)]);
     }
@@ -271,14 +169,8 @@ fn setters_write_their_field_only() {
     packet.payload_mut()[0] = 70;
     let packet = Packet::new_checked(packet.buffer).unwrap();
     assert_eq!((packet.marker(), packet.payload_type().0), (false, 127));
-    assert_eq!(
-        (packet.sequence_number(), packet.timestamp()),
-        (SequenceNumber(0xffff), RtpTime(u32::MAX))
-    );
-    assert_eq!(
-        (packet.ssrc(), packet.csrc(0), packet.csrc_count()),
-        (Ssrc(5), Some(Ssrc(1)), 2)
-    );
+    assert_eq!((packet.sequence_number(), packet.timestamp()), (SequenceNumber(0xffff), RtpTime(u32::MAX)));
+    assert_eq!((packet.ssrc(), packet.csrc(0), packet.csrc_count()), (Ssrc(5), Some(Ssrc(1)), 2));
     assert_eq!(packet.payload(), [70, 8, 9, 0, 2]);
 }
 
@@ -289,12 +181,8 @@ fn every_input_is_refused_or_safe() {
             assert_eq!(packet.header_len() + packet.payload().len(), bytes.len());
             assert_eq!(packet.csrcs().len(), packet.csrc_count());
             assert!(packet.padding_len().is_ok_and(|n| n <= packet.payload().len()) || packet.has_padding());
-            let _ = (
-                packet.version(),
-                packet.csrc(15),
-                packet.extension(),
-                packet.check_extension_elements(),
-            );
+            let _ =
+                (packet.version(), packet.csrc(15), packet.extension(), packet.check_extension_elements());
             if let Some(extension) = packet.extension() {
                 let within: usize = extension.elements().flatten().map(|e| e.data.len() + 1).sum();
                 assert!(within <= extension.data.len());

@@ -15,11 +15,7 @@ fn state(table: &NeighbourTable, id: NextHopId) -> (NeighbourState, Option<MacAd
 }
 
 fn claim(mac: Option<MacAddress>, solicited: bool, overrides: bool) -> Claim {
-    Claim {
-        mac,
-        solicited,
-        overrides,
-    }
+    Claim { mac, solicited, overrides }
 }
 
 /// Brings the entry into `wanted` with address A (none if incomplete); returns the time it is then.
@@ -94,11 +90,7 @@ fn an_incomplete_entry_backs_off_to_a_minute() {
         assert_eq!(table.due(now + seconds * SECOND_NS - 1), None);
         now += seconds * SECOND_NS;
     }
-    assert_eq!(
-        table.changes().count(),
-        0,
-        "nothing was ever known, so nothing was lost"
-    );
+    assert_eq!(table.changes().count(), 0, "nothing was ever known, so nothing was lost");
 }
 
 #[test]
@@ -111,11 +103,7 @@ fn a_confirmed_entry_is_probed_before_it_is_given_up() {
         let at = REACHABLE_NS + probe * RETRANSMIT_NS;
         assert_eq!(table.due(at - 1), None);
         assert_eq!(table.due(at).unwrap().mac, Some(A), "probes are unicast");
-        assert_eq!(
-            table.changes().count(),
-            0,
-            "the address stays in use while it is probed"
-        );
+        assert_eq!(table.changes().count(), 0, "the address stays in use while it is probed");
     }
     let at = REACHABLE_NS + u64::from(MAX_PROBES) * RETRANSMIT_NS;
     assert_eq!(table.due(at).unwrap().mac, None, "then everybody is asked");
@@ -180,19 +168,9 @@ fn a_restart_asks_the_silent_and_verifies_the_known() {
     let now = 10 * SECOND_NS;
     table.restart(now);
     let asked = [table.due(now).unwrap(), table.due(now).unwrap()];
-    assert!(asked.contains(&Solicitation {
-        target: "10.0.0.2".parse().unwrap(),
-        mac: Some(A)
-    }));
-    assert!(asked.contains(&Solicitation {
-        target: "10.0.0.3".parse().unwrap(),
-        mac: None
-    }));
-    assert_eq!(
-        table.next_deadline_ns(),
-        Some(now + RETRANSMIT_NS),
-        "the back-off starts anew"
-    );
+    assert!(asked.contains(&Solicitation { target: "10.0.0.2".parse().unwrap(), mac: Some(A) }));
+    assert!(asked.contains(&Solicitation { target: "10.0.0.3".parse().unwrap(), mac: None }));
+    assert_eq!(table.next_deadline_ns(), Some(now + RETRANSMIT_NS), "the back-off starts anew");
     assert_eq!(table.mac(known), Some(A));
     assert_eq!(table.mac(silent), None);
 }
@@ -205,10 +183,7 @@ fn an_answer_is_awaited_for_three_seconds_after_a_question() {
     assert!(table.is_asking(id, 0) && table.is_asking(id, 3 * SECOND_NS - 1));
     assert!(!table.is_asking(id, 3 * SECOND_NS));
     table.claim(id, claim(Some(A), false, true), 0);
-    assert!(
-        table.is_asking(id, 0),
-        "the neighbour's own question is no answer to ours"
-    );
+    assert!(table.is_asking(id, 0), "the neighbour's own question is no answer to ours");
     table.claim(id, claim(Some(A), true, true), 0);
     assert!(!table.is_asking(id, 0), "answered");
 }

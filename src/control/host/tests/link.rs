@@ -6,14 +6,8 @@ use super::*;
 fn exchange(a: &mut Host, b: &mut Host, now_ns: u64) {
     let (mut to_b, mut to_a) = (poll(a, now_ns), poll(b, now_ns));
     while !to_b.is_empty() || !to_a.is_empty() {
-        let from_b = to_b
-            .drain(..)
-            .flat_map(|frame| receive(b, now_ns, &frame))
-            .collect();
-        let from_a = to_a
-            .drain(..)
-            .flat_map(|frame| receive(a, now_ns, &frame))
-            .collect();
+        let from_b = to_b.drain(..).flat_map(|frame| receive(b, now_ns, &frame)).collect();
+        let from_a = to_a.drain(..).flat_map(|frame| receive(a, now_ns, &frame)).collect();
         (to_a, to_b) = (from_b, from_a);
     }
 }
@@ -44,10 +38,7 @@ fn two_hosts_resolve_each_other_over_both_families() {
         Event::Resolved { next_hop, .. } | Event::Lost { next_hop } => next_hop.0,
         Event::AddressConflict { .. } => u32::MAX,
     });
-    assert_eq!(
-        happened,
-        [over_v4, over_v6, link_local].map(|id| resolved(id, MAC_B))
-    );
+    assert_eq!(happened, [over_v4, over_v6, link_local].map(|id| resolved(id, MAC_B)));
     assert_eq!(events(&mut b), [resolved(back, MAC_A)]);
     assert_eq!(events(&mut a), []);
     assert_eq!(states(&a), [NeighbourState::Reachable; 3]);
@@ -58,22 +49,12 @@ fn two_hosts_resolve_each_other_over_both_families() {
 
 #[test]
 fn a_vlan_tag_is_carried_and_required() {
-    let tagged = |mac, addresses: &[&str], vlan| {
-        Host::new(
-            Interface {
-                vlan,
-                ..interface(mac, addresses)
-            },
-            LIMITS,
-        )
-    };
+    let tagged =
+        |mac, addresses: &[&str], vlan| Host::new(Interface { vlan, ..interface(mac, addresses) }, LIMITS);
     for (vlan_b, reached) in [(Some(100), true), (Some(101), false), (None, false)] {
         let mut a = tagged(MAC_A, &["10.0.0.1/24", "fd00::1/64"], Some(100));
         let mut b = tagged(MAC_B, &["10.0.0.2/24", "fd00::2/64"], vlan_b);
-        let hops = [
-            a.next_hop(ip("10.0.0.2")).unwrap(),
-            a.next_hop(ip("fd00::2")).unwrap(),
-        ];
+        let hops = [a.next_hop(ip("10.0.0.2")).unwrap(), a.next_hop(ip("fd00::2")).unwrap()];
         exchange(&mut a, &mut b, 0);
         for hop in hops {
             assert_eq!(a.mac(hop).is_some(), reached, "{vlan_b:?}");
@@ -89,10 +70,7 @@ fn a_vlan_tag_is_carried_and_required() {
 #[test]
 fn a_resolved_next_hop_is_refreshed_before_it_expires() {
     let (mut a, mut b) = (host_a(), host_b());
-    let hops = [
-        a.next_hop(ip("10.0.0.2")).unwrap(),
-        a.next_hop(ip("fd00::2")).unwrap(),
-    ];
+    let hops = [a.next_hop(ip("10.0.0.2")).unwrap(), a.next_hop(ip("fd00::2")).unwrap()];
     exchange(&mut a, &mut b, 0);
     assert_eq!(events(&mut a).len(), 2);
     let mut now = 0;
@@ -119,21 +97,12 @@ fn a_silent_next_hop_is_lost_and_found_again() {
     let (mut a, mut b) = (host_a(), host_b());
     let hop = a.next_hop(ip("10.0.0.2")).unwrap();
     exchange(&mut a, &mut b, 0);
-    assert_eq!(
-        events(&mut a),
-        [Event::Resolved {
-            next_hop: hop,
-            mac: MAC_B
-        }]
-    );
+    assert_eq!(events(&mut a), [Event::Resolved { next_hop: hop, mac: MAC_B }]);
     let mut probes = 0;
     while a.mac(hop).is_some() {
         let now = a.next_deadline_ns().unwrap();
         assert!(now <= 33 * SECOND_NS);
-        probes += poll(&mut a, now)
-            .iter()
-            .filter(|frame| frame[..6] == MAC_B.0)
-            .count();
+        probes += poll(&mut a, now).iter().filter(|frame| frame[..6] == MAC_B.0).count();
     }
     assert_eq!(probes, 3);
     assert_eq!(events(&mut a), [Event::Lost { next_hop: hop }]);
@@ -145,13 +114,7 @@ fn a_silent_next_hop_is_lost_and_found_again() {
     for frame in &frames {
         assert_eq!(receive(&mut a, now, frame), Vec::<Vec<u8>>::new());
     }
-    assert_eq!(
-        events(&mut a),
-        [Event::Resolved {
-            next_hop: hop,
-            mac: MAC_C
-        }]
-    );
+    assert_eq!(events(&mut a), [Event::Resolved { next_hop: hop, mac: MAC_C }]);
     assert_eq!(states(&a), [NeighbourState::Stale], "heard, not yet confirmed");
     exchange(&mut a, &mut returned, now + 5 * SECOND_NS);
     assert_eq!(states(&a), [NeighbourState::Reachable]);
@@ -179,11 +142,7 @@ fn announcements_come_three_times_a_second_apart() {
         assert!(receive(&mut c, 0, frame).is_empty());
     }
     assert_eq!(hops.map(|hop| b.mac(hop)), [Some(MAC_A); 2]);
-    assert_eq!(
-        c.neighbours().count(),
-        0,
-        "nobody is added to the table by speaking up"
-    );
+    assert_eq!(c.neighbours().count(), 0, "nobody is added to the table by speaking up");
 }
 
 #[test]
@@ -202,10 +161,7 @@ fn a_link_that_comes_up_ends_the_back_off() {
 
 #[test]
 fn a_poll_sends_a_bounded_number_of_questions() {
-    let limits = HostLimits {
-        next_hops: 200,
-        ..LIMITS
-    };
+    let limits = HostLimits { next_hops: 200, ..LIMITS };
     let mut a = Host::new(interface(MAC_A, &["10.0.0.1/24"]), limits);
     for n in 2..202u8 {
         a.next_hop(IpAddr::from([10, 0, 0, n])).unwrap();
@@ -246,18 +202,9 @@ fn routes() {
         "::1",
         "::",
     ] {
-        assert_eq!(
-            target(remote),
-            Err(RouteError::NotUnicast { remote: ip(remote) }),
-            "{remote}"
-        );
+        assert_eq!(target(remote), Err(RouteError::NotUnicast { remote: ip(remote) }), "{remote}");
     }
-    for remote in [
-        "10.0.0.1",
-        "192.0.2.9",
-        "fd00::1",
-        &MAC_A.link_local().to_string(),
-    ] {
+    for remote in ["10.0.0.1", "192.0.2.9", "fd00::1", &MAC_A.link_local().to_string()] {
         assert_eq!(target(remote), Err(RouteError::OwnAddress { remote: ip(remote) }));
     }
 }
@@ -281,20 +228,9 @@ fn no_route_and_a_full_table_are_refused_with_a_remedy() {
         refused(&mut a, "10.0.0.99"),
         "no room for 10.0.0.99 among 8 next hops: use a gateway, or raise the capacity"
     );
-    assert_eq!(
-        a.next_hop(ip("10.0.0.11")),
-        Ok(NextHopId(1)),
-        "known ones are still found"
-    );
+    assert_eq!(a.next_hop(ip("10.0.0.11")), Ok(NextHopId(1)), "known ones are still found");
 
     let mut only_v4 = Host::new(interface(MAC_A, &["10.0.0.1/24"]), LIMITS);
-    assert!(matches!(
-        only_v4.next_hop(ip("fe80::2")),
-        Err(RouteError::NoRoute { .. })
-    ));
-    assert_eq!(
-        only_v4.addresses().count(),
-        1,
-        "no IPv6 address, no link-local address"
-    );
+    assert!(matches!(only_v4.next_hop(ip("fe80::2")), Err(RouteError::NoRoute { .. })));
+    assert_eq!(only_v4.addresses().count(), 1, "no IPv6 address, no link-local address");
 }

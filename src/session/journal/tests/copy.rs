@@ -17,13 +17,7 @@ fn reboot_after_a_clean_stop() {
     journal.close().unwrap();
     drop(slot);
     let mut journal = machine.reboot(4);
-    assert_eq!(
-        journal.slot(key(1), Kind::Srtp).unwrap().1,
-        Some(Resumed {
-            ssrc: SSRC,
-            floor: 501
-        })
-    );
+    assert_eq!(journal.slot(key(1), Kind::Srtp).unwrap().1, Some(Resumed { ssrc: SSRC, floor: 501 }));
 }
 
 /// A power cut: what was sealed after the last copy is unknown, so a margin is added, per kind.
@@ -101,10 +95,7 @@ fn a_mapped_file_of_another_boot_is_not_exact() {
     slot.settle(Some(500));
     journal.close().unwrap();
     drop(slot);
-    assert_eq!(
-        floor(&mut machine.try_open(1, NEXT_BOOT).unwrap(), 1, Kind::Srtp),
-        Some(501)
-    );
+    assert_eq!(floor(&mut machine.try_open(1, NEXT_BOOT).unwrap(), 1, Kind::Srtp), Some(501));
 }
 
 /// A run with another runtime directory went further than the mapped file here knows.
@@ -118,13 +109,7 @@ fn the_newer_of_two_files_wins_and_neither_is_forgotten() {
         journal.close().unwrap();
     };
     seal(machine.open(4), 1, 100);
-    let there = Journal::open_in_boot(
-        &elsewhere.runtime_dir(),
-        Some(&machine.state_dir()),
-        "gw",
-        4,
-        BOOT,
-    );
+    let there = Journal::open_in_boot(&elsewhere.runtime_dir(), Some(&machine.state_dir()), "gw", 4, BOOT);
     seal(there.unwrap(), 1, 9000);
     // And a run without the state directory.
     let alone = Journal::open_in_boot(&machine.runtime_dir(), None, "gw", 4, BOOT);
@@ -136,13 +121,7 @@ fn the_newer_of_two_files_wins_and_neither_is_forgotten() {
 
     // Elsewhere again, after a run here that left no clean copy, and then here after the same there: each time
     // nothing but the other's last copy is known.
-    let there = Journal::open_in_boot(
-        &elsewhere.runtime_dir(),
-        Some(&machine.state_dir()),
-        "gw",
-        4,
-        BOOT,
-    );
+    let there = Journal::open_in_boot(&elsewhere.runtime_dir(), Some(&machine.state_dir()), "gw", 4, BOOT);
     drop(there.unwrap());
     assert_eq!(floor(&mut machine.open(4), 1, Kind::Srtp), Some(9001 + 2 * 4096));
 }
@@ -165,12 +144,7 @@ fn persist_writes_what_changed_and_says_when_it_cannot() {
     std::fs::create_dir(&obstacle).unwrap();
     slot.cover(SSRC, 500);
     let error = journal.persist().unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot create {}: ", obstacle.display())),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with(&format!("cannot create {}: ", obstacle.display())), "{error}");
     assert_eq!(std::fs::read(machine.copy()).unwrap(), before.1);
     std::fs::remove_dir(&obstacle).unwrap();
     journal.persist().unwrap();

@@ -24,13 +24,8 @@ fn damaged_files_are_refused() {
     let refused = |path: &Path, bytes: &[u8]| {
         std::fs::write(path, bytes).unwrap();
         let error = machine.try_open(2, BOOT).unwrap_err();
-        let JournalError::Damaged { path: named, damage } = &error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            (named.as_path(), std::fs::read(path).unwrap().as_slice()),
-            (path, bytes)
-        );
+        let JournalError::Damaged { path: named, damage } = &error else { panic!("{error:?}") };
+        assert_eq!((named.as_path(), std::fs::read(path).unwrap().as_slice()), (path, bytes));
         let expected = format!(
             "{} is not a usable index journal: {damage}; restore it, or move it away if, and only if, every key in \
              the configuration is new",
@@ -59,10 +54,7 @@ fn damaged_files_are_refused() {
         for len in 0..bytes.len() {
             refused(path, &bytes[..len]);
         }
-        assert!(matches!(
-            refused(path, &[bytes.as_slice(), b"x"].concat()),
-            Damage::Length { .. }
-        ));
+        assert!(matches!(refused(path, &[bytes.as_slice(), b"x"].concat()), Damage::Length { .. }));
         std::fs::write(path, bytes).unwrap();
     }
     let with_record = |position: usize, change: &dyn Fn(&mut [u8])| {
@@ -70,10 +62,7 @@ fn damaged_files_are_refused() {
         change(&mut broken[HEADER_LEN + position * RECORD_LEN..]);
         refused(&mapped, &broken)
     };
-    assert_eq!(
-        with_record(1, &|record| record[20] = 3),
-        Damage::Kind { record: 1, kind: 3 }
-    );
+    assert_eq!(with_record(1, &|record| record[20] = 3), Damage::Kind { record: 1, kind: 3 });
     let index = (1 << 48) + 1_u64;
     let damage = with_record(0, &|record| record[24..32].copy_from_slice(&index.to_le_bytes()));
     assert_eq!(damage, Damage::Index { record: 0, index });
@@ -124,11 +113,5 @@ fn layout() {
     ];
     assert_eq!(bytes, expected.concat());
     let read = Record::from_words(0, record.to_words()).unwrap().unwrap();
-    assert_eq!(
-        read,
-        Record {
-            run: 0x00ff_ffff,
-            ..record
-        }
-    );
+    assert_eq!(read, Record { run: 0x00ff_ffff, ..record });
 }

@@ -51,23 +51,15 @@ fn no_index_is_sealed_twice() {
                 let (slot, resumed) = journal.slot(key(number), kind).unwrap();
                 let floor = resumed.map_or(0, |resumed| resumed.floor);
                 let highest = ever.get(&this).and_then(|sealed| sealed.last().copied());
-                let next = highest
-                    .map_or(0, |highest| highest + 1)
-                    .max(floors.insert(this, floor).unwrap_or(0));
+                let next =
+                    highest.map_or(0, |highest| highest + 1).max(floors.insert(this, floor).unwrap_or(0));
                 let slack = if kind == Kind::Srtp { allowed.0 } else { allowed.1 };
                 assert!(
                     (next..=next + slack).contains(&floor),
                     "seed {seed}: {floor} after {highest:?}, +{slack}"
                 );
                 assert!(resumed.is_none_or(|resumed| resumed.ssrc == number));
-                streams.push((
-                    this,
-                    ModelStream {
-                        slot,
-                        floor,
-                        sealed: BTreeSet::new(),
-                    },
-                ));
+                streams.push((this, ModelStream { slot, floor, sealed: BTreeSet::new() }));
             }
             // First packets are on disk before the machine can fail: the documented limit of the copy.
             let mut copy_due = true;
@@ -77,36 +69,25 @@ fn no_index_is_sealed_twice() {
                     break;
                 };
                 let sealed = ever.entry(*this).or_default();
-                let highest = sealed
-                    .last()
-                    .copied()
-                    .unwrap_or(random.below(1 << 16))
-                    .max(stream.floor);
+                let highest = sealed.last().copied().unwrap_or(random.below(1 << 16)).max(stream.floor);
                 let index = match random.below(10) {
                     0 => highest.saturating_sub(random.below(300)),
                     1 => highest + random.below(300),
                     _ => highest + 1,
                 };
                 // No further past the copy than its margin allows; at the first packet there is none yet.
-                let after_copy = copied
-                    .get(this)
-                    .map(|&at| index.saturating_sub(at.max(stream.floor)));
+                let after_copy = copied.get(this).map(|&at| index.saturating_sub(at.max(stream.floor)));
                 if after_copy.is_some_and(|after| after >= this.1.margin()) {
                     copy_due = true;
                 } else if index >= stream.floor && stream.sealed.insert(index) {
                     stream.slot.cover(this.0, index);
-                    assert!(
-                        sealed.insert(index),
-                        "seed {seed}: index {index} of {this:?} sealed twice"
-                    );
+                    assert!(sealed.insert(index), "seed {seed}: index {index} of {this:?} sealed twice");
                     copy_due |= after_copy.is_none();
                 }
                 if copy_due || random.below(50) == 0 {
                     journal.persist().unwrap();
-                    copied = ever
-                        .iter()
-                        .filter_map(|(name, sealed)| Some((*name, *sealed.last()?)))
-                        .collect();
+                    copied =
+                        ever.iter().filter_map(|(name, sealed)| Some((*name, *sealed.last()?))).collect();
                     copy_due = false;
                 }
             }
@@ -129,9 +110,6 @@ fn no_index_is_sealed_twice() {
                 }
             }
         }
-        assert!(
-            ever.values().map(BTreeSet::len).sum::<usize>() > 100,
-            "seed {seed} sealed next to nothing"
-        );
+        assert!(ever.values().map(BTreeSet::len).sum::<usize>() > 100, "seed {seed} sealed next to nothing");
     }
 }
