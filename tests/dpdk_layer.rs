@@ -2,25 +2,20 @@
 //!
 //! The environment exists once per process, so the scenarios run one after the other in one test.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use one_stream::{pipeline, sealed_frame};
 use voxlane::dpdk::{Attach, Eal, EalOptions, Error, Mbuf, Mempool, MempoolUse, PortConfig, allowed_cores};
 use voxlane::fastpath::{
-    DropReason, Pipeline, PipelinePort, TokenBucket, Transmitter, Worker, WorkerPort, WorkerShared,
+    DropReason, PipelinePort, TokenBucket, Transmitter, Worker, WorkerPort, WorkerShared,
 };
-use voxlane::session::{
-    Egress, EgressPort, Endpoint, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules, Stream,
-    StreamId, StreamKeys, Target,
-};
-use voxlane::srtp::{
-    AeadKey, AesGcmProvider, AuthFailed, MasterKey, PacketIndex, Provider, ReplayWindowSize, RtpOutbound,
-    Suite,
-};
+use voxlane::srtp::{AeadKey, AesGcmProvider, AuthFailed, Provider, Suite};
 use voxlane::telemetry::{Balance, QueueCounters};
 use voxlane::wire::MacAddress;
+
+mod one_stream;
 
 const CONFIG: PortConfig = PortConfig {
     queues: 1,
@@ -213,7 +208,13 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let (input, output) = (folder.join("in.pcap"), folder.join("out.pcap"));
     let poisoned = [100, 300, 301];
-    write_pcap(&input, (0..PACKETS).map(|seq| sealed_frame(seq, poisoned.contains(&seq))));
+    write_pcap(
+        &input,
+        (0..PACKETS).map(|seq| {
+            let fill = if poisoned.contains(&seq) { POISON } else { 0x42 };
+            sealed_frame(seq, fill, PCAP_MAC)
+        }),
+    );
 
     let pool = pool(eal, "panic", 1023);
     let device = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
@@ -233,7 +234,7 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
             punt_limit: TokenBucket::new(1000, eal.tsc_hz()),
         },
     };
-    let (pipeline, transmitters) = (pipeline(mac), vec![Transmitter::new(tx)]);
+    let (pipeline, transmitters) = (pipeline::<Explosive>(mac), vec![Transmitter::new(tx)]);
     let worker = Worker::new(
         pipeline,
         vec![worker_port],
@@ -263,70 +264,8 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
     std::fs::remove_dir_all(&folder).expect("our own folder");
 }
 
-fn address(text: &str) -> SocketAddr {
-    text.parse().expect("a literal")
-}
-
-fn key(fill: u8) -> MasterKey {
-    MasterKey::from_parts(Suite::AeadAes128Gcm, &[fill; 16], &[fill; 12]).expect("right lengths")
-}
-
-fn egress_port(mac: MacAddress) -> EgressPort {
-    EgressPort {
-        index: 0,
-        mac,
-        vlan: None,
-        mtu: 1500,
-        udp_checksum: true,
-        offload_ip: false,
-        offload_udp: false,
-    }
-}
-
-fn pipeline(mac: MacAddress) -> Pipeline<Explosive> {
-    let mut builder = LookupBuilder::default();
-    builder.address(address("10.1.0.1:0").ip(), 0);
-    let target = Target { worker: 0, stream: StreamId(0), media: Media::Muxed };
-    builder.bind(Endpoint::from(address("10.1.0.1:20000")), target);
-    let (open, seal) = (key(1), key(2));
-    let keys =
-        StreamKeys { open: Some(&open), seal: Some(&seal), replay_window: ReplayWindowSize::default() };
-    let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
-    let mut stream = Stream::new(keys, rules, Learn::Never);
-    stream.source = Some(Endpoint::from(address("10.1.0.2:30000")));
-    let (local, remote) = (address("10.1.0.1:20002"), address("10.1.0.3:30000"));
-    stream.rtp_egress = Some(Egress::new(egress_port(mac), local, remote, NextHop(0)));
-    let next_hops = NextHops::new(1);
-    next_hops.resolve(NextHop(0), [2, 0, 0, 0, 0, 3]);
-    Pipeline {
-        worker: 0,
-        lookup: Arc::new(builder.build().expect("no duplicate")),
-        streams: vec![stream],
-        next_hops: vec![Arc::new(next_hops)],
-    }
-}
-
-/// A frame from 10.1.0.2 to the gateway; broadcast is not for media, so the MAC address must be the port's, which
-/// for net_pcap is fixed.
-fn sealed_frame(seq: u16, poisoned: bool) -> Vec<u8> {
-    let mut packet = vec![0x80, 96];
-    packet.extend(seq.to_be_bytes());
-    packet.extend([0, 0, 0, 0, 1, 2, 3, 4]);
-    packet.extend([if poisoned { POISON } else { 0x42 }; 160]);
-    packet.extend([0; 16]);
-    let mut sender = RtpOutbound::<AesGcmProvider>::new(&key(1));
-    sender.seal(&mut packet, 12, 0x0102_0304, PacketIndex::new(0, seq)).expect("a fresh index");
-    let port = egress_port(MacAddress([2, 0, 0, 0, 0, 2]));
-    let (local, remote) = (address("10.1.0.2:30000"), address("10.1.0.1:20000"));
-    let egress = Egress::new(port, local, remote, NextHop(0));
-    let mut frame = vec![0; egress.headers_len()];
-    frame.extend(packet);
-    egress.write_headers(&mut frame, PCAP_MAC);
-    frame
-}
-
 /// What net_pcap gives its first port: 02:70:63:61:70:00 ("pcap").
-const PCAP_MAC: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
+const PCAP_MAC: MacAddress = MacAddress([0x02, 0x70, 0x63, 0x61, 0x70, 0x00]);
 
 fn write_pcap(path: &PathBuf, frames: impl Iterator<Item = Vec<u8>>) {
     // Little-endian, microseconds, link type Ethernet.

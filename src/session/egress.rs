@@ -201,3 +201,33 @@ impl Egress {
 }
 
 const _: () = assert!(ETHERNET_LEN + VLAN_LEN + IPV6_LEN + UDP_LEN == HEADERS_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+        let port = EgressPort {
+            index: 0,
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
+            vlan: None,
+            mtu: 1500,
+            udp_checksum: true,
+            offload_ip: false,
+            offload_udp: false,
+        };
+        let address = |text: &str| text.parse().expect("a literal");
+        let egress = Egress::new(port, address("10.0.0.1:5004"), address("10.0.0.2:5006"), NextHop(0));
+        let mut all_ones = 0;
+        // Over all values of one word the checksum takes all values, zero among them.
+        for word in 0..=u16::MAX {
+            let mut frame = [0; 44];
+            frame[42..].copy_from_slice(&word.to_be_bytes());
+            egress.write_headers(&mut frame, [2, 0, 0, 0, 0, 9]);
+            assert_ne!(frame[40..42], [0, 0], "zero says that there is no checksum (RFC 768)");
+            all_ones += u32::from(frame[40..42] == [0xff, 0xff]);
+        }
+        assert!(all_ones >= 1);
+    }
+}
