@@ -1,6 +1,8 @@
 # Shared by the scripts beside it: messages, packages, Rust. Sourced, not run.
 
-say() { printf '\033[1m%s\033[0m\n' "voxlane: $*" >&2; }
+say() {
+    if [ -t 2 ]; then printf '\033[1m%s\033[0m\n' "voxlane: $*" >&2; else printf '%s\n' "voxlane: $*" >&2; fi
+}
 die() { printf '%s\n' "voxlane: $*" >&2; exit 1; }
 
 need_root() {

@@ -13,11 +13,13 @@
 //! | [`session`] | sessions, legs, streams and how they are found |
 //! | [`fastpath`] | the worker and its stages, frame states, drop reasons |
 //! | [`control`] | configuration, start and stop, the host on the network |
+//! | [`rate_limit`] | token buckets |
 //! | [`telemetry`] | counters, histograms, metrics, the final report |
 
 pub mod control;
 pub mod dpdk;
 pub mod fastpath;
+pub mod rate_limit;
 pub mod session;
 pub mod srtp;
 pub mod telemetry;

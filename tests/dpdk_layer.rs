@@ -8,9 +8,8 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use one_stream::{pipeline, sealed_frame};
 use voxlane::dpdk::{Attach, Eal, EalOptions, Error, Mbuf, Mempool, MempoolUse, PortConfig, allowed_cores};
-use voxlane::fastpath::{
-    DropReason, PipelinePort, TokenBucket, Transmitter, Worker, WorkerPort, WorkerShared,
-};
+use voxlane::fastpath::{DropReason, PipelinePort, Transmitter, Worker, WorkerPort, WorkerShared};
+use voxlane::rate_limit::TokenBucket;
 use voxlane::srtp::{AeadKey, AesGcmProvider, AuthFailed, Provider, Suite};
 use voxlane::telemetry::{Balance, QueueCounters};
 use voxlane::wire::MacAddress;

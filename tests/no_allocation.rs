@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use one_stream::{pipeline, sealed_frame};
 use voxlane::fastpath::{
-    Buffer, Burst, DropReason, Frame, HeapBuffer, Matched, PipelinePort, Sealed, Sink, TokenBucket, frame,
+    Buffer, Burst, DropReason, Frame, HeapBuffer, Matched, PipelinePort, Sealed, Sink, frame,
 };
+use voxlane::rate_limit::TokenBucket;
 use voxlane::session::StreamId;
 use voxlane::srtp::AesGcmProvider;
 use voxlane::telemetry::QueueCounters;

@@ -31,7 +31,7 @@ mod worker;
 pub use buffer::{Buffer, HeapBuffer};
 pub use drop_reason::DropReason;
 pub use frame::{Frame, Matched, Sealed};
-pub use pipeline::{Pipeline, PipelinePort, Sink, TokenBucket};
+pub use pipeline::{Pipeline, PipelinePort, Sink};
 pub use transmit::{TX_ATTEMPTS, Transmitter};
 pub use worker::{Command, LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::frame::{Authenticated, Matched, Received, Sealed};
 use super::{Buffer, Burst, Frame};
 use super::{classify, find_stream, inspect, open, reencapsulate, seal};
+use crate::rate_limit::TokenBucket;
 use crate::session::{Lookup, NextHops, Stream, StreamId};
 use crate::srtp::Provider;
 use crate::telemetry::QueueCounters;
@@ -35,7 +36,7 @@ pub struct PipelinePort {
     pub vlan: Option<u16>,
     /// Counts of this worker's queue of the port.
     pub counters: Arc<QueueCounters>,
-    /// Bounds what the host side gets.
+    /// Bounds what the host side gets, in cycles of the time-stamp counter.
     pub punt_limit: TokenBucket,
 }
 
@@ -92,49 +93,5 @@ impl<P: Provider> Pipeline<P> {
         let checked = inspect::run(port, &self.streams, opened);
         let encapsulated = reencapsulate::run(port, &self.streams, &self.next_hops, checked);
         seal::run(port, &mut self.streams, encapsulated, sink);
-    }
-}
-
-/// So many a second, with bursts of a tenth of a second's worth.
-#[derive(Debug)]
-pub struct TokenBucket {
-    cycles_per_token: u64,
-    burst_cycles: u64,
-    /// Time at which the bucket is full, in cycles.
-    full_at: u64,
-}
-
-impl TokenBucket {
-    /// `per_second` tokens on a clock of `hz`; zero lets nothing pass.
-    pub fn new(per_second: u32, hz: u64) -> Self {
-        let cycles_per_token = hz.checked_div(u64::from(per_second)).unwrap_or(u64::MAX).max(1);
-        TokenBucket { cycles_per_token, burst_cycles: (hz / 10).max(cycles_per_token), full_at: 0 }
-    }
-
-    /// Takes a token at time `now`; `false` when there is none.
-    #[inline]
-    pub fn take(&mut self, now: u64) -> bool {
-        if self.cycles_per_token == u64::MAX {
-            return false;
-        }
-        let next = self.full_at.max(now) + self.cycles_per_token;
-        if next - now > self.burst_cycles {
-            return false;
-        }
-        self.full_at = next;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TokenBucket;
-
-    #[test]
-    fn bucket_lets_the_rate_pass_and_no_more() {
-        let mut bucket = TokenBucket::new(100, 1_000_000);
-        let passed = (0..10_000_000_u64).step_by(100).filter(|&now| bucket.take(now)).count();
-        assert!((1000..=1010).contains(&passed), "ten seconds at 100 a second and one burst: {passed}");
-        assert!(!TokenBucket::new(0, 1_000_000).take(5));
     }
 }

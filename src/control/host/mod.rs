@@ -12,24 +12,22 @@
 //! | `neighbour.rs` | the neighbour table |
 //! | `compose.rs` | frames written |
 //! | `counters.rs` | what became of the frames |
-//! | `rate_limit.rs` | how often it answers |
 
 #![forbid(unsafe_code)]
 
 mod compose;
 mod counters;
 mod neighbour;
-mod rate_limit;
 mod responder;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::rate_limit::TokenBucket;
 use crate::wire::{IpNet, MacAddress, ipv6};
 use compose::Composer;
 pub use counters::{Counters, FrameKind, Outcome};
 pub use neighbour::{Neighbour, NeighbourState, NextHopId};
 use neighbour::{NeighbourTable, Solicitation};
-pub use rate_limit::TokenBucket;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// MAX_NEIGHBOR_ADVERTISEMENT (RFC 4861 §10), for ARP as well.
@@ -170,10 +168,10 @@ impl Host {
             composer: Composer::new(interface.mac, interface.vlan, interface.mtu),
             counters: Counters::default(),
             limits: Buckets {
-                arp: TokenBucket::new(limits.arp_per_second),
-                icmp: TokenBucket::new(limits.icmp_per_second),
-                icmpv6: TokenBucket::new(limits.icmp_per_second),
-                ndp: TokenBucket::new(limits.arp_per_second),
+                arp: TokenBucket::new(limits.arp_per_second, SECOND_NS),
+                icmp: TokenBucket::new(limits.icmp_per_second, SECOND_NS),
+                icmpv6: TokenBucket::new(limits.icmp_per_second, SECOND_NS),
+                ndp: TokenBucket::new(limits.arp_per_second, SECOND_NS),
             },
             announcements: None,
             interface,

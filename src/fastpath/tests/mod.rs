@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::frame::{Authenticated, Matched, Sealed};
 use super::*;
 use crate::dpdk::Checksum;
+use crate::rate_limit::TokenBucket;
 use crate::session::{
     Egress, EgressPort, Endpoint, Learn, Lookup, LookupBuilder, Media, NextHop, NextHops, PayloadRules,
     Stream, StreamId, StreamKeys, Target,

@@ -1,30 +1,35 @@
-//! Token buckets: how often the host answers.
+//! Token buckets: how often the host side answers, and how much workers punt to it.
 
-/// One token in the bucket's own unit, so that a nanosecond at one token per second adds exactly one.
-const TOKEN: u64 = 1_000_000_000;
+#![forbid(unsafe_code)]
 
 /// Allows a number of events per second on average, and as many at once after a second of silence.
+///
+/// Time is in ticks of any clock that does not run backwards: nanoseconds, or cycles of the time-stamp counter.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     per_second: u64,
+    /// One token in the bucket's own unit: a tick at one token per second adds exactly one.
+    token: u64,
     level: u64,
-    updated_ns: u64,
+    updated: u64,
 }
 
 impl TokenBucket {
-    /// A full bucket. With a rate of zero it allows nothing.
-    pub fn new(per_second: u32) -> Self {
+    /// A full bucket on a clock with `hz` ticks a second. With a rate of zero it allows nothing.
+    pub fn new(per_second: u32, hz: u64) -> Self {
         let per_second = u64::from(per_second);
-        TokenBucket { per_second, level: per_second * TOKEN, updated_ns: 0 }
+        let token = hz.max(1);
+        TokenBucket { per_second, token, level: per_second.saturating_mul(token), updated: 0 }
     }
 
-    /// Takes a token at `now_ns`, nanoseconds on any clock that does not run backwards. False if there is none.
-    pub fn take(&mut self, now_ns: u64) -> bool {
-        let elapsed = now_ns.saturating_sub(self.updated_ns);
-        self.updated_ns = self.updated_ns.max(now_ns);
+    /// Takes a token at time `now`, in ticks. False if there is none.
+    #[inline]
+    pub fn take(&mut self, now: u64) -> bool {
+        let elapsed = now.saturating_sub(self.updated);
+        self.updated = self.updated.max(now);
         let gained = elapsed.saturating_mul(self.per_second);
-        self.level = self.level.saturating_add(gained).min(self.per_second * TOKEN);
-        match self.level.checked_sub(TOKEN) {
+        self.level = self.level.saturating_add(gained).min(self.per_second.saturating_mul(self.token));
+        match self.level.checked_sub(self.token) {
             Some(rest) => {
                 self.level = rest;
                 true
@@ -46,7 +51,7 @@ mod tests {
 
     #[test]
     fn allows_the_rate_and_one_second_of_burst() {
-        let mut bucket = TokenBucket::new(100);
+        let mut bucket = TokenBucket::new(100, SECOND);
         assert_eq!(taken(&mut bucket, 0), 100);
         assert_eq!(taken(&mut bucket, 0), 0);
         assert_eq!(taken(&mut bucket, 10_000_000), 1, "one hundredth of a second");
@@ -57,16 +62,16 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_allows_nothing() {
-        let mut bucket = TokenBucket::new(0);
+        let mut bucket = TokenBucket::new(0, SECOND);
         assert!(!bucket.take(0) && !bucket.take(u64::MAX));
     }
 
     #[test]
     fn extremes_of_time_and_rate_do_not_overflow() {
-        let mut bucket = TokenBucket::new(u32::MAX);
+        let mut bucket = TokenBucket::new(u32::MAX, SECOND);
         assert!(bucket.take(u64::MAX));
         assert!(bucket.take(0), "a clock that ran backwards adds nothing and takes nothing away");
-        let mut bucket = TokenBucket::new(1);
+        let mut bucket = TokenBucket::new(1, SECOND);
         assert!(bucket.take(5 * SECOND) && !bucket.take(0) && !bucket.take(5 * SECOND));
         assert!(bucket.take(6 * SECOND));
     }
