@@ -83,6 +83,8 @@ fn main() {
         .raw_line("#[repr(C)] pub struct rte_device { _opaque: [u8; 0] }")
         .raw_line("pub type FILE = ::std::os::raw::c_void;")
         .prepend_enum_name(false)
+        // DPDK's comments are Doxygen; rustdoc would take their indentation for code.
+        .generate_comments(false)
         .layout_tests(true)
         .generate()
         .expect("bindgen reads shim.h with the flags that compiled shim.c")
