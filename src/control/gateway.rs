@@ -100,7 +100,7 @@ impl Gateway {
         let eal = Eal::init(&eal_options(config, verbose))?;
         let buffers = Mempool::new(&eal, "buffers", config.memory.buffers, POOL_CACHE, DATA_ROOM, None)?;
         let host_pool = Mempool::new(&eal, "host", HOST_BUFFERS, 0, DATA_ROOM, None)?;
-        let mut opened = open_ports(&eal, config, &buffers)?;
+        let (mut opened, kept_by_drivers) = open_ports(&eal, config, &buffers)?;
         let facts: Vec<EgressPort> = opened.iter().map(|port| port.facts).collect();
         let next_hop_capacity = SPARE_NEXT_HOPS + 4 * config.sessions.len();
         let mut hosts: Vec<Host> = config
@@ -141,7 +141,7 @@ impl Gateway {
             tsc_hz,
             queues: &queue_counters,
             workers: shared.iter().map(|shared| Arc::clone(&shared.counters)).collect(),
-            pools: pools.clone(),
+            pools: vec![(pools[0].clone(), kept_by_drivers), (pools[1].clone(), 0)],
             ports: ports.clone(),
             host: host_side.counts(),
             ready: Arc::clone(&ready),
@@ -303,8 +303,10 @@ fn eal_options(config: &Config, verbose: bool) -> EalOptions {
     }
 }
 
-fn open_ports(eal: &Eal, config: &Config, pool: &Mempool) -> Result<Vec<Opened>, GatewayError> {
+/// Opens all ports. The second value is the number of buffers that their drivers took and never give back.
+fn open_ports(eal: &Eal, config: &Config, pool: &Mempool) -> Result<(Vec<Opened>, u32), GatewayError> {
     let mut opened = Vec::new();
+    let mut kept_by_drivers = 0;
     for (index, port) in config.ports.iter().enumerate() {
         let failed = |reason| GatewayError::Port { port: port.name.clone(), reason };
         let attach = Attach::new(eal, port.device.devargs()).map_err(failed)?;
@@ -317,6 +319,7 @@ fn open_ports(eal: &Eal, config: &Config, pool: &Mempool) -> Result<Vec<Opened>,
             mac: port.mac.map(|mac| mac.0),
             promiscuous: port.promiscuous,
         };
+        let in_use_before = pool.usage().in_use;
         let (device, queues) = attach.configure(&wanted, std::slice::from_ref(pool)).map_err(failed)?;
         let facts = EgressPort {
             index: index as u8,
@@ -335,9 +338,12 @@ fn open_ports(eal: &Eal, config: &Config, pool: &Mempool) -> Result<Vec<Opened>,
             ?offloads,
             "port configured"
         );
+        if device.info().keeps_buffers() {
+            kept_by_drivers += pool.usage().in_use - in_use_before;
+        }
         opened.push(Opened { port: device, queues, facts });
     }
-    Ok(opened)
+    Ok((opened, kept_by_drivers))
 }
 
 fn host(config: &Config, port: &super::config::Port, facts: &EgressPort, next_hops: usize) -> Host {

@@ -23,7 +23,8 @@ pub(super) struct Sources<'a> {
     /// By worker, then port.
     pub(super) queues: &'a [Vec<Arc<QueueCounters>>],
     pub(super) workers: Vec<Arc<WorkerCounters>>,
-    pub(super) pools: Vec<Mempool>,
+    /// Each with the number of buffers that drivers keep.
+    pub(super) pools: Vec<(Mempool, u32)>,
     pub(super) ports: Vec<SharedPort>,
     pub(super) host: Vec<Arc<HostCounts>>,
     pub(super) ready: Arc<AtomicBool>,
@@ -54,7 +55,7 @@ pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
             .enumerate()
             .map(|(worker, counters)| WorkerEntry { worker: worker as u16, counters })
             .collect(),
-        pools: pools.into_iter().map(pool_entry).collect(),
+        pools: pools.into_iter().map(|(pool, kept)| pool_entry(pool, kept)).collect(),
         ports: config.ports.iter().zip(ports).map(|(port, shared)| port_entry(&port.name, shared)).collect(),
         host: host_entries(&host),
         sessions: Box::new(move || sessions),
@@ -62,13 +63,13 @@ pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
     }
 }
 
-fn pool_entry(pool: Mempool) -> PoolEntry {
+fn pool_entry(pool: Mempool, kept_by_driver: u32) -> PoolEntry {
     let name = pool.name().to_owned();
     let read = Box::new(move || {
         let usage = pool.usage();
         PoolUse { size: u64::from(usage.size), in_use: u64::from(usage.in_use) }
     });
-    PoolEntry { name, read }
+    PoolEntry { name, kept_by_driver: u64::from(kept_by_driver), read }
 }
 
 fn port_entry(name: &str, port: SharedPort) -> PortEntry {

@@ -119,6 +119,14 @@ pub struct TxQueue {
     queue: u16,
 }
 
+impl PortInfo {
+    /// Whether the driver keeps the buffers of its receive ring when the port is closed, instead of giving them
+    /// back to their pool: net_af_xdp up to DPDK 22.11 deletes its fill ring with the buffers in it.
+    pub fn keeps_buffers(&self) -> bool {
+        self.driver == "net_af_xdp"
+    }
+}
+
 impl Attach {
     /// Attaches `device`: a PCI address that the environment allows, or a virtual device with arguments such as
     /// `net_memif0,role=server,…`.
@@ -309,6 +317,12 @@ impl RxQueue {
 }
 
 impl TxQueue {
+    /// Has the driver give back the buffers of frames that have left; some do so only when they are asked to send.
+    pub fn reap(&mut self) {
+        // SAFETY: no frame is read from or written to an array of none; one thread uses the queue (`&mut self`).
+        unsafe { dpdk_sys::vx_tx_burst(self.port.id, self.queue, std::ptr::dangling_mut(), 0) };
+    }
+
     /// Sends from the front of `frames`; returns how many the port took. The rest stays in `frames`, in order.
     #[inline(always)]
     pub fn tx_burst<const N: usize>(&mut self, frames: &mut ArrayVec<Mbuf, N>) -> usize {

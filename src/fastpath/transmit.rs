@@ -77,6 +77,11 @@ impl Transmitter {
         self.rx_cycles.clear();
     }
 
+    /// Has the port give back the buffers of frames that have left. For the end of a run.
+    pub fn reap(&mut self) {
+        self.queue.reap();
+    }
+
     /// Sends one frame that the host side made: ARP, neighbour discovery, ICMP.
     pub fn originate(&mut self, frame: Mbuf, counters: &QueueCounters) {
         self.flush(counters);

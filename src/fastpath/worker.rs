@@ -190,6 +190,7 @@ impl<P: Provider> Worker<P> {
             }
         }
         self.housekeeping();
+        self.io.transmitters.iter_mut().for_each(Transmitter::reap);
         for stream in &mut self.pipeline.streams {
             stream.settle_journal();
         }

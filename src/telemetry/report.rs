@@ -81,7 +81,9 @@ pub struct PoolReport {
     pub name: String,
     /// Buffers that it holds in all.
     pub size: u64,
-    /// Buffers that did not come back.
+    /// Buffers that a closed port's driver keeps, as it did before the first packet.
+    pub kept_by_driver: u64,
+    /// Buffers beyond those that did not come back (or came back twice).
     pub in_use: u64,
 }
 
@@ -193,7 +195,9 @@ impl LatencyReport {
 impl PoolReport {
     fn of(entry: &PoolEntry) -> Self {
         let reading = (entry.read)();
-        Self { name: entry.name.clone(), size: reading.size, in_use: reading.in_use }
+        let kept_by_driver = entry.kept_by_driver;
+        let in_use = reading.in_use.abs_diff(kept_by_driver);
+        Self { name: entry.name.clone(), size: reading.size, kept_by_driver, in_use }
     }
 
     /// Whether every buffer is back.
@@ -254,9 +258,14 @@ impl fmt::Display for FinalReport {
             writeln!(f, "latency RX to TX: {latency}")?;
         }
         for pool in &self.pools {
-            match pool.in_use {
-                0 => writeln!(f, "pool {}: full again, {} buffers", pool.name, pool.size)?,
-                lost => writeln!(f, "pool {}: {lost} of {} buffers MISSING", pool.name, pool.size)?,
+            let PoolReport { name, size, kept_by_driver, in_use } = pool;
+            match (in_use, kept_by_driver) {
+                (0, 0) => writeln!(f, "pool {name}: full again, {size} buffers")?,
+                (0, kept) => writeln!(
+                    f,
+                    "pool {name}: full again but for {kept} of {size} buffers that a driver keeps"
+                )?,
+                (lost, _) => writeln!(f, "pool {name}: {lost} of {size} buffers MISSING")?,
             }
         }
         if self.total.handed_out != self.total.handed_in {

@@ -11,7 +11,7 @@ use super::*;
 fn drained() -> Telemetry {
     let mut telemetry = fed(&Arc::default());
     telemetry.workers.iter_mut().for_each(|worker| worker.counters = Arc::new(WorkerCounters::new()));
-    telemetry.pools = vec![PoolEntry { name: "rx".to_owned(), read: pool(0) }];
+    telemetry.pools = vec![PoolEntry { name: "rx".to_owned(), kept_by_driver: 0, read: pool(0) }];
     telemetry
 }
 

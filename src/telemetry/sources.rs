@@ -74,6 +74,8 @@ pub struct WorkerEntry {
 pub struct PoolEntry {
     /// The pool's name.
     pub name: String,
+    /// Buffers that a driver took when its port was set up and does not give back when the port closes.
+    pub kept_by_driver: u64,
     /// Its use now.
     pub read: Read<PoolUse>,
 }

@@ -26,6 +26,7 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
         workers: vec![worker(0), worker(1)],
         pools: vec![PoolEntry {
             name: "rx".to_owned(),
+            kept_by_driver: 0,
             read: Box::new(|| PoolUse { size: 8192, in_use: 513 }),
         }],
         ports: vec![PortEntry {

@@ -47,7 +47,7 @@ impl Testpmd {
             ])
             .arg("--vdev")
             .arg(memif_client(0, socket))
-            .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=32768"])
+            .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=32768", "--disable-link-check"])
             .args(arguments);
         let process = Process::spawn("testpmd", command);
         let mut testpmd = Testpmd { process, running: false };
