@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::call::{PAYLOAD_TYPE, connect};
+use harness::testpmd::{Testpmd, memif_server};
 use harness::{ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth, frame};
 use nix::sys::signal::Signal;
 
@@ -127,6 +128,29 @@ fn a_killed_gateway_starts_again_at_once_and_relays() {
         }
     }
     println!("killed twice without notice, started again at once each time");
+}
+
+/// A memif server leaves its socket behind when it is killed.
+#[test]
+fn a_killed_gateway_with_a_memif_port_starts_again_at_once() {
+    let machine = Machine::take();
+    let socket = machine.path("a.sock");
+    let config = ConfigText {
+        ports: vec![PortText::new("a", memif_server(0, &socket), &["10.83.1.1/24"])],
+        ..ConfigText::default()
+    };
+    for _ in 0..2 {
+        Gateway::start(&machine, &config).kill();
+        assert!(socket.exists(), "nothing to trip over");
+    }
+    let gateway = Gateway::start(&machine, &config);
+    let testpmd = Testpmd::start(&socket, &[]);
+    gateway.wait_for("the link", LIMIT, |page| {
+        (page.sum("voxlane_link_up", &[("port", "a")]) == 1).then_some(())
+    });
+    testpmd.quit();
+    gateway.stop();
+    println!("killed twice, and the left-over socket was no obstacle");
 }
 
 #[test]

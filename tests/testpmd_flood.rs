@@ -13,7 +13,8 @@ use harness::call::connect;
 use harness::testpmd::{Testpmd, memif_server};
 use harness::voxload::Voxload;
 use harness::{
-    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, SessionText, Veth, wait_until,
+    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, Process, Scrape, SessionText, Veth,
+    process, wait_until,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -175,6 +176,36 @@ fn a_peer_that_stops_reading_costs_only_its_own_packets() {
         "the call beside it lost packets"
     );
     println!("{full} frames refused by the full ring; the call beside it: {heard} of {heard} packets");
+}
+
+/// The driver unmaps its rings when the peer's control socket closes, whatever the worker is doing with them. To
+/// catch it with its hands in a ring, the worker has to share its core here, and is interrupted all the time.
+#[test]
+fn a_peer_that_is_killed_in_mid_flood_takes_nobody_along() {
+    const ROUNDS: usize = 20;
+    let machine = Machine::take();
+    let sockets = ["a", "b", "c"].map(|port| machine.path(&format!("{port}.sock")));
+    let gateway = Gateway::start(&machine, &config(&sockets));
+    let _rivals: [Process; 3] = std::array::from_fn(|_| {
+        let mut command = process::command("taskset");
+        command.args(["-c", "1", "sh", "-c", "while :; do :; done"]);
+        Process::spawn("rival", command)
+    });
+    let link = |page: &Scrape| page.sum("voxlane_link_up", &[("port", "c")]);
+    for round in 0..ROUNDS {
+        let before = gateway.scrape().port("voxlane_rx_packets_total", "c");
+        let mut testpmd = Testpmd::start(&sockets[2], &[]);
+        testpmd.flood("txonly");
+        gateway.wait_for("the flood", LIMIT, |page| {
+            (page.port("voxlane_rx_packets_total", "c") > before + 10_000).then_some(())
+        });
+        testpmd.kill();
+        gateway.wait_for(&format!("the link to be down after kill {round}"), LIMIT, |page| {
+            (link(page) == 0).then_some(())
+        });
+    }
+    let stopped = gateway.stop();
+    println!("{ROUNDS} peers killed in mid-flood, {} frames, balanced", stopped.port("c", "rx"));
 }
 
 fn config(sockets: &[PathBuf; 3]) -> ConfigText {

@@ -39,8 +39,12 @@ pub use scrape::Scrape;
 /// Hugepages of 2 MiB that gateway, generator and testpmd need at once.
 const HUGEPAGES: u64 = 1536;
 const LOCK_FILE: &str = "/run/voxlane-tests.lock";
-/// Where gateways keep their locks and journals.
+/// What all names of the tests start with.
+const PREFIX: &str = "vxt";
+/// Where gateways keep their locks.
 const RUNTIME_DIRECTORY: &str = "/run/voxlane";
+/// Where gateways keep their index journals.
+const INDEX_DIRECTORY: &str = "/dev/shm/voxlane";
 /// Where the kernel keeps the number of reserved hugepages.
 const HUGEPAGES_FILE: &str = "/proc/sys/vm/nr_hugepages";
 
@@ -80,11 +84,25 @@ impl Machine {
     }
 }
 
+impl Drop for Machine {
+    /// Removes the locks and journals of this process's gateways: their names hold its process id.
+    fn drop(&mut self) {
+        let ours = format!("{PREFIX}{}x", std::process::id());
+        for directory in [RUNTIME_DIRECTORY, INDEX_DIRECTORY] {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(&ours) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+}
+
 /// A name that no other test uses: short enough for an interface with two more characters.
 pub fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("vxt{}x{number}", std::process::id())
+    format!("{PREFIX}{}x{number}", std::process::id())
 }
 
 /// Polls `condition` until it gives a value; panics after `limit`, naming `what` was waited for.
@@ -140,6 +158,12 @@ fn prepare_runtime_directory() {
     fs::create_dir_all(RUNTIME_DIRECTORY).expect("/run is writable for root");
     if sh(&format!("stat --file-system --format %T {RUNTIME_DIRECTORY}")).trim() != "tmpfs" {
         sh(&format!("mount -t tmpfs tmpfs {RUNTIME_DIRECTORY}"));
+    }
+    // Locks and journals of earlier tests; whoever holds the lock is the only test there is.
+    for file in fs::read_dir(RUNTIME_DIRECTORY).expect("just made").flatten() {
+        if file.file_name().to_string_lossy().starts_with(PREFIX) {
+            let _ = fs::remove_file(file.path());
+        }
     }
 }
 

@@ -11,10 +11,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{process, require, run, sh, unique, wait_until};
-
-/// All namespaces of the tests start with this.
-const PREFIX: &str = "vxt";
+use super::{PREFIX, process, require, run, sh, unique, wait_until};
 
 /// A namespace with the loopback interface up.
 pub struct Namespace {

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Process, process, require, unique};
+use nix::sys::signal::Signal;
+
+use super::{Process, process, require};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -34,17 +36,7 @@ impl Testpmd {
         let mut command = process::command("stdbuf");
         // Two lcores on core 0: the gateway's worker has core 1 to itself.
         command
-            .args([
-                "-oL",
-                "dpdk-testpmd",
-                "--lcores",
-                "0@0,1@0",
-                "-m",
-                "512",
-                "--no-pci",
-                "--file-prefix",
-                &unique(),
-            ])
+            .args(["-oL", "dpdk-testpmd", "--lcores", "0@0,1@0", "-m", "512", "--no-pci", "--in-memory"])
             .arg("--vdev")
             .arg(memif_client(0, socket))
             .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=32768", "--disable-link-check"])
@@ -89,6 +81,13 @@ impl Testpmd {
         }
         self.command("quit");
         self.process.wait_success(LIMIT);
+    }
+
+    /// Kills it, as a crash would: no word to the gateway, in the middle of whatever it does.
+    pub fn kill(mut self) {
+        self.running = false;
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait(LIMIT);
     }
 
     fn wait_for_link(&mut self) {
