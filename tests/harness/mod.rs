@@ -65,7 +65,6 @@ impl Machine {
         lock.lock().unwrap_or_else(|error| panic!("cannot lock {LOCK_FILE}: {error}"));
         namespace::remove_leftovers();
         reserve_hugepages();
-        prepare_runtime_directory();
         let directory = tempfile::Builder::new()
             .prefix("voxlane-test-")
             .tempdir()
@@ -151,20 +150,6 @@ pub fn sh(line: &str) -> String {
 /// A literal address.
 pub fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap_or_else(|error| panic!("{text:?} is no address: {error}"))
-}
-
-/// The gateway keeps its index journal in memory; /run is on a disk in many containers.
-fn prepare_runtime_directory() {
-    fs::create_dir_all(RUNTIME_DIRECTORY).expect("/run is writable for root");
-    if sh(&format!("stat --file-system --format %T {RUNTIME_DIRECTORY}")).trim() != "tmpfs" {
-        sh(&format!("mount -t tmpfs tmpfs {RUNTIME_DIRECTORY}"));
-    }
-    // Locks and journals of earlier tests; whoever holds the lock is the only test there is.
-    for file in fs::read_dir(RUNTIME_DIRECTORY).expect("just made").flatten() {
-        if file.file_name().to_string_lossy().starts_with(PREFIX) {
-            let _ = fs::remove_file(file.path());
-        }
-    }
 }
 
 fn reserve_hugepages() {
