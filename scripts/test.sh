@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 TEST_PACKAGES=(
-    iproute2 ethtool iputils-ping iputils-arping ndisc6 tcpdump tcpreplay
+    dpdk-dev iproute2 ethtool iputils-ping iputils-arping ndisc6 tcpdump tcpreplay
     espeak-ng sox python3
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     prometheus curl

@@ -16,9 +16,18 @@ const EXIT_FAILED: u8 = 1;
 /// Exit code of a configuration or usage error.
 const EXIT_CONFIG: u8 = 2;
 
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("VOXLANE_COMMIT"),
+    ", built against DPDK ",
+    env!("VOXLANE_DPDK_VERSION"),
+    ")"
+);
+
 /// A DPDK kernel-bypass voice media gateway: SRTP in, checked, SRTP out.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, long_version = LONG_VERSION, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

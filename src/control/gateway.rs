@@ -256,10 +256,11 @@ impl Gateway {
         }
         shared.iter().for_each(|worker| worker.stop());
         // Joined workers come back with their queues: nobody polls any more when the ports close.
-        let returned: Vec<_> = workers.into_iter().map(LcoreHandle::join).collect();
-        for outcome in &returned {
-            if outcome.is_err() {
-                tracing::error!("a worker ended by a panic outside of a burst");
+        let mut returned: Vec<_> = workers.into_iter().map(LcoreHandle::join).collect();
+        for outcome in &mut returned {
+            match outcome {
+                Ok(worker) => worker.finish(),
+                Err(_) => tracing::error!("a worker ended by a panic outside of a burst"),
             }
         }
         if let Some(Err(error)) = journal.take().map(Journal::close) {

@@ -2,7 +2,8 @@
 //! mends it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Device};
@@ -113,6 +114,7 @@ pub fn check(config: &Config) -> Result<InstanceLock, PreflightError> {
     check_cores(config)?;
     check_devices(config)?;
     let lock = lock_instance(config, Path::new(RUNTIME_DIRECTORY))?;
+    config.ports.iter().for_each(|port| remove_stale_socket(&port.device));
     check_hugepages(config.memory.hugepages_mib, Path::new(HUGEPAGES))?;
     Ok(lock)
 }
@@ -169,6 +171,23 @@ fn check_devices(config: &Config) -> Result<(), PreflightError> {
         }
     }
     Ok(())
+}
+
+/// A memif server that was killed leaves its socket file behind, and the driver refuses to start beside it. The
+/// file goes if nobody listens on it; one that somebody uses stays, and the driver says so.
+fn remove_stale_socket(device: &Device) {
+    let Device::Virtual(devargs) = device else { return };
+    let arguments: Vec<&str> = devargs.split(',').collect();
+    if !devargs.starts_with("net_memif") || !arguments.contains(&"role=server") {
+        return;
+    }
+    for path in arguments.iter().filter_map(|argument| argument.strip_prefix("socket=")) {
+        let refused =
+            UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        if refused && fs::remove_file(path).is_ok() {
+            tracing::info!(path, "removed the socket of a memif server that is gone");
+        }
+    }
 }
 
 /// `hugepages` is the sysfs directory with one folder per page size.

@@ -22,7 +22,9 @@ mod mbuf;
 mod mempool;
 mod port;
 mod prefetch;
+mod quiescence;
 mod shared_memory;
+mod unmap_guard;
 
 pub use affinity::{allowed_cores, pin_current_thread};
 pub use clock::{cycles, cycles_to_ns, ns_to_cycles};
@@ -33,4 +35,5 @@ pub use mbuf::{Checksum, Mbuf};
 pub use mempool::{Mempool, MempoolUse};
 pub use port::{Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue};
 pub use prefetch::prefetch_read;
+pub use quiescence::{Poller, wait_for_grace_period};
 pub use shared_memory::{SharedMemory, is_memory_backed};

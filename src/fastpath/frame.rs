@@ -24,7 +24,9 @@
 //! ```compile_fail,E0451
 //! use voxlane::fastpath::{Frame, HeapBuffer, Sealed};
 //!
-//! let forged = Frame::<_, Sealed> { buffer: HeapBuffer::new(&[0; 60], 0), state: todo!() };
+//! fn forge(buffer: HeapBuffer, state: Sealed) -> Frame<HeapBuffer, Sealed> {
+//!     Frame { buffer, state }
+//! }
 //! ```
 
 use super::{Buffer, DropReason};

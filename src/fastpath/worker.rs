@@ -19,7 +19,7 @@ use crossbeam::queue::ArrayQueue;
 use super::frame::{Authenticated, Matched, Sealed};
 use super::pipeline::{Pipeline, PipelinePort, Sink};
 use super::{Burst, DropReason, Frame, Transmitter};
-use crate::dpdk::{self, Mbuf, RxQueue};
+use crate::dpdk::{self, Mbuf, Poller, RxQueue};
 use crate::session::{Egress, Endpoint, StreamId};
 use crate::srtp::Provider;
 use crate::telemetry::{Balance, WorkerCounters};
@@ -160,14 +160,17 @@ impl<P: Provider> Worker<P> {
         Worker { pipeline, ports, io: Io { shared, peers, transmitters, arrival } }
     }
 
-    /// Polls until control stops it; returns the worker so that its queues outlive the polling.
+    /// Polls until control stops it; returns the worker so that its queues outlive the polling. Call
+    /// [`Worker::finish`] once all workers have returned.
     pub fn run(mut self) -> Self {
         let shared = Arc::clone(&self.io.shared);
         let counters = &shared.counters;
+        let poller = Poller::register();
         let mut round: u64 = 0;
         let mut idle_rounds = 0_u32;
         loop {
             let mut busy = false;
+            poller.begin_round();
             for index in 0..self.ports.len() {
                 busy |= self.poll(index);
             }
@@ -189,12 +192,18 @@ impl<P: Provider> Worker<P> {
                 break;
             }
         }
+        self
+    }
+
+    /// The end of a run, when no worker polls any more: relays what another worker handed over after this one had
+    /// stopped looking, takes back what the ports still hold and writes the exact end of every stream's indices.
+    pub fn finish(&mut self) {
+        self.take_handovers();
         self.housekeeping();
         self.io.transmitters.iter_mut().for_each(Transmitter::reap);
         for stream in &mut self.pipeline.streams {
             stream.settle_journal();
         }
-        self
     }
 
     /// One burst from one port. Returns whether there was a frame.
