@@ -181,8 +181,9 @@ fn a_peer_that_stops_reading_costs_only_its_own_packets() {
 /// The driver unmaps its rings when the peer's control socket closes, whatever the worker is doing with them. To
 /// catch it with its hands in a ring, the worker has to share its core here, and is interrupted all the time.
 #[test]
+#[ignore = "starves a core on purpose, so its time depends on the machine: cargo test --release --test testpmd_flood -- --ignored"]
 fn a_peer_that_is_killed_in_mid_flood_takes_nobody_along() {
-    const ROUNDS: usize = 20;
+    const ROUNDS: usize = 5;
     let machine = Machine::take();
     let sockets = ["a", "b", "c"].map(|port| machine.path(&format!("{port}.sock")));
     let gateway = Gateway::start(&machine, &config(&sockets));

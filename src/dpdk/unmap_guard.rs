@@ -15,6 +15,8 @@ use super::quiescence::wait_for_grace_period;
 
 /// The thread on which DPDK handles disconnects (`eal_interrupts.c`).
 const INTERRUPT_THREAD: &[u8] = b"eal-intr-thread\0";
+/// A margin before the rounds are watched: the driver writes the port's state without a barrier.
+const SETTLE: Duration = Duration::from_millis(100);
 /// A worker's round takes microseconds; one that was descheduled, milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -25,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     if on_interrupt_thread() {
+        std::thread::sleep(SETTLE);
         wait_for_grace_period(LIMIT);
     }
     // SAFETY: the caller's promise; the system call is the one that the C library would make.
