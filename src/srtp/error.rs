@@ -27,6 +27,9 @@ pub enum OpenError {
     /// A packet with this index was already received (RFC 3711 §3.3.2).
     #[error("a packet with this index was already received")]
     Replayed,
+    /// The master key identifier is none of those that were agreed.
+    #[error("the packet names a master key that was not agreed")]
+    UnknownMki,
     /// The tag does not fit: forged, damaged, or sealed with another key or roll-over counter.
     #[error("the authentication tag does not match")]
     AuthFailed,

@@ -9,41 +9,67 @@ use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use aes::{Aes128Enc, Aes256Enc};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::nonce::{NONCE_LEN, SessionSalt};
 use super::{MasterKey, Suite};
 
-// The labels of RFC 3711 §4.3.2. 0x01 and 0x04 are the authentication keys, which an AEAD suite has not.
-const LABEL_RTP_ENCRYPTION: u8 = 0x00;
-const LABEL_RTP_SALT: u8 = 0x02;
-const LABEL_RTCP_ENCRYPTION: u8 = 0x03;
-const LABEL_RTCP_SALT: u8 = 0x05;
+/// Octets of session authentication key: that of HMAC-SHA1 (RFC 3711 §5.2).
+pub(super) const AUTH_KEY_LEN: usize = 20;
 
-/// The key and salt that packets are protected with. Wiped when dropped.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct SessionKeys {
+// The labels of RFC 3711 §4.3.2. An AEAD suite uses no authentication key.
+const RTP_LABELS: Labels = Labels { encryption: 0x00, authentication: 0x01, salt: 0x02 };
+const RTCP_LABELS: Labels = Labels { encryption: 0x03, authentication: 0x04, salt: 0x05 };
+
+struct Labels {
+    encryption: u8,
+    authentication: u8,
+    salt: u8,
+}
+
+/// The keys and the salt that packets are protected with. Wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SessionKeys {
     #[zeroize(skip)]
-    pub(super) suite: Suite,
+    suite: Suite,
+    /// Packets with an index below 2 to this power may be protected with the keys: 48 for SRTP, 31 for SRTCP,
+    /// or fewer by the master key's lifetime.
+    #[zeroize(skip)]
+    index_bits: u8,
+    /// Zero behind the first `suite.key_len()` octets.
     key: [u8; Suite::MAX_KEY_LEN],
-    pub(super) salt: SessionSalt,
+    /// Zero for AEAD.
+    auth_key: [u8; AUTH_KEY_LEN],
+    /// Zero behind the first `suite.salt_len()` octets.
+    salt: [u8; Suite::MAX_SALT_LEN],
 }
 
 impl SessionKeys {
     /// The keys that SRTP packets of this master key are protected with.
-    pub(super) fn rtp(master: &MasterKey) -> Self {
-        Self::derive(master, LABEL_RTP_ENCRYPTION, LABEL_RTP_SALT)
+    pub fn rtp(master: &MasterKey) -> Self {
+        Self::derive(master, &RTP_LABELS, master.rtp_index_bits())
     }
 
     /// The keys that SRTCP packets of this master key are protected with.
-    pub(super) fn rtcp(master: &MasterKey) -> Self {
-        Self::derive(master, LABEL_RTCP_ENCRYPTION, LABEL_RTCP_SALT)
+    pub fn rtcp(master: &MasterKey) -> Self {
+        Self::derive(master, &RTCP_LABELS, master.rtcp_index_bits())
     }
 
-    /// Session keys as test vectors give them, with no derivation in front.
-    #[cfg(test)]
-    pub(super) fn from_raw(suite: Suite, key: &[u8], salt: [u8; NONCE_LEN]) -> Self {
-        let mut new = Self { suite, key: [0; Suite::MAX_KEY_LEN], salt: SessionSalt(salt) };
-        new.key[..suite.key_len()].copy_from_slice(key);
+    /// Session keys as test vectors give them, with no derivation in front: `suite.key_len()`,
+    /// `suite.auth_key_len()` and `suite.salt_len()` octets.
+    pub(super) fn from_raw(suite: Suite, key: &[u8], auth_key: &[u8], salt: &[u8]) -> Self {
+        let mut new = Self::zero(suite, 48);
+        new.key[..suite.key_len()].copy_from_slice(&key[..suite.key_len()]);
+        new.auth_key[..suite.auth_key_len()].copy_from_slice(&auth_key[..suite.auth_key_len()]);
+        new.salt[..suite.salt_len()].copy_from_slice(&salt[..suite.salt_len()]);
         new
+    }
+
+    /// The suite that they are for.
+    pub(crate) const fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// How many bits an index may have within the lifetime of the master key.
+    pub(crate) const fn index_bits(&self) -> u8 {
+        self.index_bits
     }
 
     /// The session encryption key, `suite.key_len()` octets.
@@ -51,26 +77,51 @@ impl SessionKeys {
         &self.key[..self.suite.key_len()]
     }
 
-    fn derive(master: &MasterKey, key_label: u8, salt_label: u8) -> Self {
+    /// The session authentication key; 20 zeros for AEAD.
+    pub(super) fn auth_key(&self) -> &[u8; AUTH_KEY_LEN] {
+        &self.auth_key
+    }
+
+    /// The session salt; of AEAD suites the first 12 octets, and zeros.
+    pub(super) fn salt(&self) -> &[u8; Suite::MAX_SALT_LEN] {
+        &self.salt
+    }
+
+    fn derive(master: &MasterKey, labels: &Labels, index_bits: u8) -> Self {
         const RIGHT_LENGTH: &str = "a MasterKey holds exactly suite.key_len() octets of key";
-        match master.suite() {
-            Suite::AeadAes128Gcm => {
-                let cipher = Aes128Enc::new_from_slice(master.key()).expect(RIGHT_LENGTH);
-                Self::expand(&cipher, master, key_label, salt_label)
-            }
-            Suite::AeadAes256Gcm => {
-                let cipher = Aes256Enc::new_from_slice(master.key()).expect(RIGHT_LENGTH);
-                Self::expand(&cipher, master, key_label, salt_label)
-            }
+        if master.suite().key_len() == 16 {
+            let cipher = Aes128Enc::new_from_slice(master.key()).expect(RIGHT_LENGTH);
+            Self::expand(&cipher, master, labels, index_bits)
+        } else {
+            let cipher = Aes256Enc::new_from_slice(master.key()).expect(RIGHT_LENGTH);
+            Self::expand(&cipher, master, labels, index_bits)
         }
     }
 
-    fn expand(cipher: &impl AesBlock, master: &MasterKey, key_label: u8, salt_label: u8) -> Self {
+    fn expand(cipher: &impl AesBlock, master: &MasterKey, labels: &Labels, index_bits: u8) -> Self {
         let suite = master.suite();
-        let mut new = Self { suite, key: [0; Suite::MAX_KEY_LEN], salt: SessionSalt([0; NONCE_LEN]) };
-        prf(cipher, master.salt(), key_label, &mut new.key[..suite.key_len()]);
-        prf(cipher, master.salt(), salt_label, &mut new.salt.0);
+        let mut new = Self::zero(suite, index_bits);
+        prf(cipher, master.salt(), labels.encryption, &mut new.key[..suite.key_len()]);
+        prf(cipher, master.salt(), labels.authentication, &mut new.auth_key[..suite.auth_key_len()]);
+        prf(cipher, master.salt(), labels.salt, &mut new.salt[..suite.salt_len()]);
         new
+    }
+
+    const fn zero(suite: Suite, index_bits: u8) -> Self {
+        Self {
+            suite,
+            index_bits,
+            key: [0; Suite::MAX_KEY_LEN],
+            auth_key: [0; AUTH_KEY_LEN],
+            salt: [0; Suite::MAX_SALT_LEN],
+        }
+    }
+}
+
+/// Shows the suite, never an octet of a key.
+impl std::fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SessionKeys({}, [redacted])", self.suite)
     }
 }
 

@@ -18,11 +18,16 @@
 //! |---|---|
 //! | [`suite`] | which algorithms, and their key, salt and tag lengths |
 //! | [`master_key`] | the key as signalled (SDES), kept secret and wiped |
+//! | [`master_keys`], [`mki`] | several keys of one sender, and what packets name them by |
 //! | `kdf` | master key to session keys (RFC 3711 §4.3) |
 //! | [`index`] | the 48-bit packet index and its estimate from a sequence number |
 //! | [`replay`] | the sliding window of indices seen |
-//! | [`provider`] | the AEAD behind a small trait, and the known-answer self-test |
+//! | [`provider`], `self_test` | the cryptography behind a small trait, and the known-answer self-test |
 //! | [`provider_aes_gcm`] | the portable provider |
+//! | [`provider_ipsec_mb`] | the fast provider, where intel-ipsec-mb is installed |
+//! | `counter_hmac` | portable AES-CM with HMAC-SHA1 for the suites of RFC 3711 and RFC 6188 |
+//! | `session_key` | an expanded key and what it does to a packet |
+//! | `ticket` | the permission to seal one packet with one index |
 //! | [`error`] | why a packet was not opened or sealed |
 //! | [`rtp`], [`rtcp`] | one direction of one stream: the four contexts |
 //! | [`plain`] | the same pinning and duplicate check for a leg without keys |
@@ -47,37 +52,52 @@
 //! assert_eq!(receiver.open(&mut copy, 12, 42, 1), Err(OpenError::Replayed));
 //! # Ok::<(), voxlane::srtp::MasterKeyError>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod counter_hmac;
 pub mod error;
 pub mod index;
 mod kdf;
 pub mod master_key;
-mod nonce;
+pub mod master_keys;
+pub mod mki;
 pub mod plain;
 pub mod provider;
 pub mod provider_aes_gcm;
+pub mod provider_ipsec_mb;
 pub mod replay;
 pub mod rtcp;
 pub mod rtp;
+mod self_test;
+mod session_key;
 pub mod suite;
+mod ticket;
 
 pub use error::{OpenError, SealError};
 pub use index::PacketIndex;
+pub use kdf::SessionKeys;
 pub use master_key::{MasterKey, MasterKeyError};
+pub use master_keys::{MasterKeys, MasterKeysError};
+pub use mki::{Mki, MkiError};
 pub use plain::PlainRtpInbound;
-pub use provider::{AeadKey, AuthFailed, Provider, SelfTestError};
-pub use provider_aes_gcm::{AesGcmKey, AesGcmProvider};
+pub use provider::{AuthFailed, Batch, CounterHmac, Provider, SelfTestError};
+pub use provider_aes_gcm::AesGcmProvider;
+pub use provider_ipsec_mb::IpsecMbProvider;
+pub(crate) use replay::{RTCP_WORDS, RTP_WORDS, Ring};
 pub use replay::{ReplayWindowSize, ReplayWindowSizeError};
+pub(crate) use rtcp::RtcpInboundState;
 pub use rtcp::{RtcpInbound, RtcpOpened, RtcpOutbound};
+pub(crate) use rtp::InboundState;
 pub use rtp::{RtpInbound, RtpOpened, RtpOutbound};
+pub use session_key::SessionKey;
 pub use suite::{Suite, UnknownSuite};
+pub use ticket::Ticket;
 
-/// Octets of authentication tag that every suite here appends (RFC 7714 §13.1: 16, never fewer).
+/// Octets of authentication tag of the AEAD suites (RFC 7714 §13.1: 16, never fewer).
 pub const TAG_LEN: usize = 16;
 
 /// Octets of the `E || SRTCP index` word that follows the tag of an SRTCP packet (RFC 7714 §9.2).
 pub const SRTCP_INDEX_LEN: usize = 4;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,21 +3,21 @@
 //! Nothing authenticates such a packet, but if the other leg is protected its index becomes that packet's
 //! nonce. So a plain stream, too, is pinned to one SSRC, has its index estimated and its duplicates refused.
 
-use super::replay::{Refused, ReplayWindow};
+use super::replay::{RTP_WORDS, Ring};
+use super::rtp::InboundState;
 use super::{OpenError, PacketIndex, ReplayWindowSize};
 
 /// Receives the RTP packets of one stream without keys.
 #[derive(Clone, Debug)]
 pub struct PlainRtpInbound {
-    /// Means something only once the window holds an index.
-    ssrc: u32,
-    window: ReplayWindow,
+    state: InboundState,
+    ring: Ring<RTP_WORDS>,
 }
 
 impl PlainRtpInbound {
     /// A stream that has received nothing yet.
     pub const fn new(window: ReplayWindowSize) -> Self {
-        Self { ssrc: 0, window: ReplayWindow::new(window) }
+        Self { state: InboundState::new(window, 48), ring: Ring::new() }
     }
 
     /// Takes a packet in and says with which index it goes on.
@@ -27,17 +27,8 @@ impl PlainRtpInbound {
     /// Nothing has changed then.
     #[inline]
     pub fn accept(&mut self, ssrc: u32, seq: u16) -> Result<PacketIndex, OpenError> {
-        let highest = self.window.highest().and_then(PacketIndex::from_u64);
-        if highest.is_some() && ssrc != self.ssrc {
-            return Err(OpenError::SsrcChanged);
-        }
-        let index = PacketIndex::estimate(highest, seq).ok_or(OpenError::KeyExhausted)?;
-        self.window.check(index.as_u64()).map_err(|refused| match refused {
-            Refused::TooOld => OpenError::TooOld,
-            Refused::Seen => OpenError::Replayed,
-        })?;
-        self.ssrc = ssrc;
-        self.window.commit(index.as_u64());
+        let index = self.state.accept(&self.ring, ssrc, seq)?;
+        self.state.commit(&mut self.ring, ssrc, index)?;
         Ok(index)
     }
 }

@@ -4,17 +4,14 @@
 //! nonce twice. Asking (`check`) and remembering (`commit`) are two calls, because a packet may be
 //! remembered only after it authenticated.
 //!
-//! It is a ring of 1024 bits, index `i` at bit `i mod 1024`, and needs no heap. A smaller configured
+//! It is a ring of bits, index `i` at bit `i` modulo the ring's length, and needs no heap. A smaller configured
 //! window only refuses earlier. The bits of indices that are skipped are cleared as the window moves over
-//! them, so the ring never answers with what it held 1024 indices ago.
+//! them, so the ring never answers with what it held a whole turn ago.
+//!
+//! Head and ring are two values, so that they can lie apart: the head is needed for every packet together with
+//! what else is known of the stream, and of the ring just the word that the packet's index falls into.
 
 use thiserror::Error;
-
-/// Bits in the ring: the largest window.
-const RING_BITS: u64 = 1024;
-
-/// Words of 64 bits in the ring.
-const RING_WORDS: usize = (RING_BITS / 64) as usize;
 
 /// How far behind the newest packet a late one is still accepted, in packets: 64 to 1024 in steps of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +22,7 @@ impl ReplayWindowSize {
     pub const MIN: Self = Self(64);
 
     /// The largest window, and the default: at 50 packets a second, 20 s of reordering.
-    pub const MAX: Self = Self(RING_BITS as u16);
+    pub const MAX: Self = Self(Ring::<RTP_WORDS>::BITS as u16);
 
     /// A window of `packets`: a multiple of 64, from 64 to 1024.
     ///
@@ -70,19 +67,49 @@ pub(crate) enum Refused {
     Seen,
 }
 
-/// The indices seen. 144 octets: `next` 8, `size` 2 (and 6 of padding), the ring 128.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Words in the ring of an SRTP stream: 1024 bits, the largest window there is.
+pub(crate) const RTP_WORDS: usize = 16;
+
+/// Words in the ring of an SRTCP stream in the gateway. A report comes every few seconds (RFC 3550 §6.2), so 128 of
+/// them are minutes.
+pub(crate) const RTCP_WORDS: usize = 2;
+
+/// Where the window stands. 16 octets: `next` 8, `size` 2, `index_bits` 1 (and 5 free).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct ReplayWindow {
+pub(crate) struct Head {
     /// The highest index seen plus one; 0 while none was.
     next: u64,
     size: ReplayWindowSize,
-    ring: [u64; RING_WORDS],
+    /// Indices from 2 to this power on are beyond the key's lifetime.
+    index_bits: u8,
 }
 
-impl ReplayWindow {
+/// Which of the latest indices were seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Ring<const WORDS: usize>([u64; WORDS]);
+
+impl Head {
     pub(crate) const fn new(size: ReplayWindowSize) -> Self {
-        Self { next: 0, size, ring: [0; RING_WORDS] }
+        Self { next: 0, size, index_bits: 48 }
+    }
+
+    /// The window for a key whose indices have at most `bits` bits, below 64.
+    pub(crate) const fn limited_to(mut self, bits: u8) -> Self {
+        self.index_bits = bits;
+        self
+    }
+
+    /// The same for a window in use.
+    pub(crate) const fn limit_to(&mut self, bits: u8) {
+        self.index_bits = bits;
+    }
+
+    /// Whether the index is beyond the lifetime of the key.
+    #[inline]
+    pub(crate) const fn is_beyond_lifetime(&self, index: u64) -> bool {
+        index >> self.index_bits != 0
     }
 
     /// The highest index seen.
@@ -93,40 +120,70 @@ impl ReplayWindow {
 
     /// Whether a packet with this index may still come. Changes nothing.
     #[inline]
-    pub(crate) const fn check(&self, index: u64) -> Result<(), Refused> {
+    pub(crate) const fn check<const WORDS: usize>(
+        &self,
+        ring: &Ring<WORDS>,
+        index: u64,
+    ) -> Result<(), Refused> {
         if index >= self.next {
             return Ok(());
         }
-        if self.next - index > self.size.0 as u64 {
+        let behind = self.next - index;
+        if behind > self.size.0 as u64 || behind > Ring::<WORDS>::BITS {
             return Err(Refused::TooOld);
         }
-        if self.ring[word(index)] & bit(index) == 0 { Ok(()) } else { Err(Refused::Seen) }
+        if ring.has(index) { Err(Refused::Seen) } else { Ok(()) }
     }
 
     /// Remembers an index that [`check`](Self::check) let pass. `index` is below 2^48.
     #[inline]
-    pub(crate) const fn commit(&mut self, index: u64) {
+    pub(crate) const fn commit<const WORDS: usize>(&mut self, ring: &mut Ring<WORDS>, index: u64) {
         if index >= self.next {
             // In order, the one bit that the window moves over is the one set below.
             if index > self.next {
-                self.clear(self.next, index - self.next);
+                ring.clear(self.next, index - self.next);
             }
             self.next = index + 1;
         }
-        self.ring[word(index)] |= bit(index);
+        ring.set(index);
     }
 
     /// Takes everything up to and with `highest` as seen: the state after a restart that kept only this
     /// number.
-    pub(crate) const fn resume(&mut self, highest: u64) {
+    pub(crate) const fn resume<const WORDS: usize>(&mut self, ring: &mut Ring<WORDS>, highest: u64) {
         self.next = highest + 1;
-        self.ring = [u64::MAX; RING_WORDS];
+        ring.0 = [u64::MAX; WORDS];
+    }
+}
+
+impl<const WORDS: usize> Ring<WORDS> {
+    /// Bits in the ring.
+    const BITS: u64 = WORDS as u64 * 64;
+
+    pub(crate) const fn new() -> Self {
+        Ring([0; WORDS])
     }
 
-    /// Forgets `count` indices from `first` on: at most 17 words are touched, however far the jump.
+    /// Forgets everything.
+    pub(crate) const fn reset(&mut self) {
+        self.0 = [0; WORDS];
+    }
+
+    #[inline]
+    const fn has(&self, index: u64) -> bool {
+        self.0[Self::position(index)] & bit(index) != 0
+    }
+
+    #[inline]
+    const fn set(&mut self, index: u64) {
+        self.0[Self::position(index)] |= bit(index);
+    }
+
+    /// Forgets `count` indices from `first` on: at most one word more than the ring has is touched, however far the
+    /// jump.
     const fn clear(&mut self, first: u64, count: u64) {
-        if count >= RING_BITS {
-            self.ring = [0; RING_WORDS];
+        if count >= Self::BITS {
+            self.reset();
             return;
         }
         let mut at = first;
@@ -134,30 +191,78 @@ impl ReplayWindow {
         while left > 0 {
             let offset = at % 64;
             let span = if left < 64 - offset { left } else { 64 - offset };
-            self.ring[word(at)] &= !((u64::MAX >> (64 - span)) << offset);
+            self.0[Self::position(at)] &= !((u64::MAX >> (64 - span)) << offset);
             at += span;
             left -= span;
         }
     }
+
+    #[inline]
+    const fn position(index: u64) -> usize {
+        (index / 64) as usize % WORDS
+    }
 }
 
-/// The word of the ring that holds `index`.
-#[inline]
-const fn word(index: u64) -> usize {
-    (index / 64) as usize % RING_WORDS
-}
-
-/// The bit of that word.
+/// The bit of an index in its word.
 #[inline]
 const fn bit(index: u64) -> u64 {
     1 << (index % 64)
+}
+
+/// Head and ring in one value, for contexts that stand alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplayWindow<const WORDS: usize = RTP_WORDS> {
+    head: Head,
+    ring: Ring<WORDS>,
+}
+
+impl<const WORDS: usize> ReplayWindow<WORDS> {
+    pub(crate) const fn new(size: ReplayWindowSize) -> Self {
+        Self { head: Head::new(size), ring: Ring::new() }
+    }
+
+    /// As [`Head::limited_to`].
+    pub(crate) const fn limited_to(mut self, bits: u8) -> Self {
+        self.head = self.head.limited_to(bits);
+        self
+    }
+
+    /// As [`Head::is_beyond_lifetime`].
+    #[inline]
+    pub(crate) const fn is_beyond_lifetime(&self, index: u64) -> bool {
+        self.head.is_beyond_lifetime(index)
+    }
+
+    /// As [`Head::highest`].
+    #[inline]
+    pub(crate) const fn highest(&self) -> Option<u64> {
+        self.head.highest()
+    }
+
+    /// As [`Head::check`].
+    #[inline]
+    pub(crate) const fn check(&self, index: u64) -> Result<(), Refused> {
+        self.head.check(&self.ring, index)
+    }
+
+    /// As [`Head::commit`].
+    #[inline]
+    pub(crate) const fn commit(&mut self, index: u64) {
+        self.head.commit(&mut self.ring, index);
+    }
+
+    /// As [`Head::resume`].
+    #[cfg(test)]
+    const fn resume(&mut self, highest: u64) {
+        self.head.resume(&mut self.ring, highest);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn window(packets: u32) -> ReplayWindow {
+    fn window(packets: u32) -> ReplayWindow<RTP_WORDS> {
         ReplayWindow::new(ReplayWindowSize::new(packets).expect("a valid size"))
     }
 
@@ -208,7 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_ring_agrees_with_the_largest_at_its_own_size() {
+        let size = ReplayWindowSize::new(128).expect("a valid size");
+        let mut small = ReplayWindow::<RTCP_WORDS>::new(ReplayWindowSize::MAX);
+        let mut large = ReplayWindow::<RTP_WORDS>::new(size);
+        let mut random = 1_u64;
+        let mut center = 0;
+        for _ in 0..200_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            center += random >> 62;
+            let index = center + (random >> 40) % 300;
+            let expected = large.check(index);
+            assert_eq!(small.check(index), expected);
+            if expected.is_ok() {
+                large.commit(index);
+                small.commit(index);
+            }
+        }
+    }
+
+    #[test]
     fn size_in_memory() {
-        assert_eq!(size_of::<ReplayWindow>(), 144);
+        assert_eq!(size_of::<Head>(), 16);
+        assert_eq!(size_of::<Ring<RTP_WORDS>>(), 128);
+        assert_eq!(size_of::<Ring<RTCP_WORDS>>(), 16);
     }
 }

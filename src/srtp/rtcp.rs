@@ -7,29 +7,107 @@
 use std::fmt;
 
 use super::kdf::SessionKeys;
-use super::nonce::SessionSalt;
-use super::replay::{Refused, ReplayWindow};
-use super::{AeadKey, MasterKey, OpenError, Provider, ReplayWindowSize, SRTCP_INDEX_LEN, SealError, TAG_LEN};
+use super::mki::{self, Mki};
+use super::provider::Batch;
+use super::replay::{Head, RTP_WORDS, Refused, ReplayWindow, Ring};
+use super::rtp::refused;
+use super::session_key::{E_FLAG, RtcpClear};
+use super::ticket::Ticket;
+use super::{MasterKey, OpenError, Provider, ReplayWindowSize, SRTCP_INDEX_LEN, SealError, SessionKey};
 
 /// The last SRTCP index that a key may be used with (RFC 3711 §9.2).
 pub const MAX_SRTCP_INDEX: u32 = (1 << 31) - 1;
 
-/// Set in the index word of a packet that is encrypted (RFC 3711 §3.4).
-const E_FLAG: u32 = 1 << 31;
-
-/// Octets that stay in the clear: the header word and the sender's SSRC.
-const HEADER_LEN: usize = 8;
-
-/// Receives the SRTCP packets of one stream.
-///
-/// In memory: SSRC 4, salt 12, window 144 (of which the counter is 8), then the provider's key.
-#[repr(C, align(64))]
-pub struct RtcpInbound<P: Provider> {
+/// What must be remembered of a stream's reports besides which of the latest came: 24 octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct RtcpInboundState {
+    head: Head,
     /// Means something only once the window holds an index.
     ssrc: u32,
-    salt: SessionSalt,
-    window: ReplayWindow,
-    key: P::Key,
+}
+
+impl RtcpInboundState {
+    /// A stream that has received nothing yet, under a key whose indices have `index_bits` bits.
+    pub(crate) const fn new(window: ReplayWindowSize, index_bits: u8) -> Self {
+        RtcpInboundState { head: Head::new(window).limited_to(index_bits), ssrc: 0 }
+    }
+
+    /// From now on indices have at most `bits` bits.
+    pub(crate) const fn limit_to(&mut self, bits: u8) {
+        self.head.limit_to(bits);
+    }
+
+    /// The index that a packet with these clear parts has if it is authentic. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::NotEncrypted`], [`OpenError::SsrcChanged`], [`OpenError::KeyExhausted`], [`OpenError::TooOld`],
+    /// [`OpenError::Replayed`].
+    pub(crate) fn accept<const WORDS: usize>(
+        &self,
+        ring: &Ring<WORDS>,
+        clear: RtcpClear,
+    ) -> Result<u32, OpenError> {
+        if clear.word & E_FLAG == 0 {
+            return Err(OpenError::NotEncrypted);
+        }
+        let index = clear.word & MAX_SRTCP_INDEX;
+        if self.head.highest().is_some() && clear.ssrc != self.ssrc {
+            return Err(OpenError::SsrcChanged);
+        }
+        if self.head.is_beyond_lifetime(index.into()) {
+            return Err(OpenError::KeyExhausted);
+        }
+        self.head.check(ring, index.into()).map_err(|reason| match reason {
+            // After the last index a sender that did not re-key starts over at 0 (RFC 3711 §9.2).
+            Refused::TooOld if self.highest_index() == Some(MAX_SRTCP_INDEX) => OpenError::KeyExhausted,
+            reason => refused(reason),
+        })?;
+        Ok(index)
+    }
+
+    /// Takes in an authentic packet. The ticket is the permission to seal one packet with this index.
+    pub(crate) fn commit<const WORDS: usize>(
+        &mut self,
+        ring: &mut Ring<WORDS>,
+        ssrc: u32,
+        index: u32,
+    ) -> Ticket<u32> {
+        self.ssrc = ssrc;
+        self.head.commit(ring, index.into());
+        Ticket::new(index)
+    }
+
+    /// The highest index received, or `None` before the first packet.
+    pub(crate) const fn highest_index(&self) -> Option<u32> {
+        match self.head.highest() {
+            Some(index) => Some(index as u32),
+            None => None,
+        }
+    }
+
+    /// The SSRC that the first packet pinned, or `None` before it.
+    pub(crate) const fn ssrc(&self) -> Option<u32> {
+        match self.head.highest() {
+            Some(_) => Some(self.ssrc),
+            None => None,
+        }
+    }
+
+    /// Pins the SSRC and takes everything up to `highest` (at most [`MAX_SRTCP_INDEX`]) as received.
+    pub(crate) fn resume<const WORDS: usize>(&mut self, ring: &mut Ring<WORDS>, ssrc: u32, highest: u32) {
+        self.ssrc = ssrc;
+        self.head.resume(ring, highest.min(MAX_SRTCP_INDEX).into());
+    }
+}
+
+/// Receives the SRTCP packets of one stream.
+pub struct RtcpInbound<P: Provider> {
+    state: RtcpInboundState,
+    ring: Ring<RTP_WORDS>,
+    key: SessionKey<P>,
+    mki: Option<Mki>,
+    batch: Box<P::Batch>,
 }
 
 /// An SRTCP packet that authenticated and was decrypted.
@@ -46,15 +124,16 @@ pub struct RtcpOpened {
 impl<P: Provider> RtcpInbound<P> {
     /// A stream that has received nothing yet.
     pub fn new(master: &MasterKey, window: ReplayWindowSize) -> Self {
-        Self::from_session_keys(&SessionKeys::rtcp(master), window)
+        Self::from_session_keys(&SessionKeys::rtcp(master), master.mki().copied(), window)
     }
 
-    pub(super) fn from_session_keys(keys: &SessionKeys, window: ReplayWindowSize) -> Self {
+    pub(super) fn from_session_keys(keys: &SessionKeys, mki: Option<Mki>, window: ReplayWindowSize) -> Self {
         Self {
-            ssrc: 0,
-            salt: keys.salt.clone(),
-            window: ReplayWindow::new(window),
-            key: P::key(keys.suite, keys.key()),
+            state: RtcpInboundState::new(window, keys.index_bits()),
+            ring: Ring::new(),
+            key: SessionKey::new(keys),
+            mki,
+            batch: Box::new(Batch::new()),
         }
     }
 
@@ -66,61 +145,40 @@ impl<P: Provider> RtcpInbound<P> {
     /// packet's contents must not be read.
     #[inline]
     pub fn open(&mut self, packet: &mut [u8]) -> Result<RtcpOpened, OpenError> {
-        let Parts { header, ssrc, body, tag, trailer } = split(packet).ok_or(OpenError::Truncated)?;
-        let word = u32::from_be_bytes(*trailer);
-        if word & E_FLAG == 0 {
-            return Err(OpenError::NotEncrypted);
+        let mki_len = mki::octets(&self.mki).len();
+        let clear = self.key.rtcp_clear(packet, mki_len).ok_or(OpenError::Truncated)?;
+        let index = self.state.accept(&self.ring, clear)?;
+        if !mki::is_in_rtcp(&self.mki, packet, self.key.suite()) {
+            return Err(OpenError::UnknownMki);
         }
-        let index = word & MAX_SRTCP_INDEX;
-        if self.window.highest().is_some() && ssrc != self.ssrc {
-            return Err(OpenError::SsrcChanged);
-        }
-        self.window.check(index.into()).map_err(|refused| match refused {
-            // After the last index a sender that did not re-key starts over at 0 (RFC 3711 §9.2).
-            Refused::TooOld if self.highest_index() == Some(MAX_SRTCP_INDEX) => OpenError::KeyExhausted,
-            Refused::TooOld => OpenError::TooOld,
-            Refused::Seen => OpenError::Replayed,
-        })?;
-
-        let nonce = self.salt.nonce(ssrc, index.into());
-        let aad = associated_data(header, word);
-        self.key.open_in_place(&nonce, &aad, body, tag).map_err(|_| OpenError::AuthFailed)?;
-
+        let len = self.key.open_rtcp(&mut self.batch, packet, mki_len, clear)?;
         // Only from here on may anything that the packet said change the state.
-        self.ssrc = ssrc;
-        self.window.commit(index.into());
-        Ok(RtcpOpened { len: HEADER_LEN + body.len(), index, ssrc })
+        self.state.commit(&mut self.ring, clear.ssrc, index);
+        Ok(RtcpOpened { len, index, ssrc: clear.ssrc })
     }
 
     /// The highest index received, or `None` before the first packet. What a restart must keep.
     #[inline]
     pub const fn highest_index(&self) -> Option<u32> {
-        match self.window.highest() {
-            Some(index) => Some(index as u32),
-            None => None,
-        }
+        self.state.highest_index()
     }
 
     /// The SSRC that the first packet pinned, or `None` before it.
     #[inline]
     pub const fn ssrc(&self) -> Option<u32> {
-        match self.window.highest() {
-            Some(_) => Some(self.ssrc),
-            None => None,
-        }
+        self.state.ssrc()
     }
 
     /// Goes on where an earlier run stopped: pins the SSRC and takes everything up to `highest` (at most
     /// [`MAX_SRTCP_INDEX`]) as received.
     pub fn resume(&mut self, ssrc: u32, highest: u32) {
-        self.ssrc = ssrc;
-        self.window.resume(highest.min(MAX_SRTCP_INDEX).into());
+        self.state.resume(&mut self.ring, ssrc, highest);
     }
 
     /// Everything that a packet may change, for tests that compare before and after.
     #[cfg(test)]
-    pub(super) fn state(&self) -> (u32, ReplayWindow) {
-        (self.ssrc, self.window.clone())
+    pub(super) fn state(&self) -> (RtcpInboundState, Ring<RTP_WORDS>) {
+        (self.state.clone(), self.ring.clone())
     }
 }
 
@@ -137,41 +195,45 @@ impl<P: Provider> fmt::Debug for RtcpInbound<P> {
 }
 
 /// Sends the SRTCP packets of one stream, and never uses a nonce twice.
-///
-/// In memory: floor 4, SSRC 4, salt 12 (and 4 of padding), window 144 (of which the counter is 8), then the
-/// provider's key.
-#[repr(C, align(64))]
 pub struct RtcpOutbound<P: Provider> {
     /// Indices below this one belong to an earlier run.
     floor: u32,
     /// Means something only once the window holds an index.
     ssrc: u32,
-    salt: SessionSalt,
     /// Indices sealed.
     window: ReplayWindow,
-    key: P::Key,
+    key: SessionKey<P>,
+    mki: Option<Mki>,
+    batch: Box<P::Batch>,
 }
 
 impl<P: Provider> RtcpOutbound<P> {
     /// A stream that has sent nothing yet.
     pub fn new(master: &MasterKey) -> Self {
-        Self::from_session_keys(&SessionKeys::rtcp(master))
+        Self::from_session_keys(&SessionKeys::rtcp(master), master.mki().copied())
     }
 
-    pub(super) fn from_session_keys(keys: &SessionKeys) -> Self {
+    pub(super) fn from_session_keys(keys: &SessionKeys, mki: Option<Mki>) -> Self {
         Self {
             floor: 0,
             ssrc: 0,
-            salt: keys.salt.clone(),
-            window: ReplayWindow::new(ReplayWindowSize::MAX),
-            key: P::key(keys.suite, keys.key()),
+            window: ReplayWindow::new(ReplayWindowSize::MAX).limited_to(keys.index_bits()),
+            key: SessionKey::new(keys),
+            mki,
+            batch: Box::new(Batch::new()),
         }
     }
 
-    /// Encrypts a compound packet in place and writes its tag and index word.
+    /// Octets that sealing appends to a packet: tag, index word and MKI.
+    #[inline]
+    pub fn trailer(&self) -> usize {
+        self.key.suite().rtcp_tag_len() + SRTCP_INDEX_LEN + mki::octets(&self.mki).len()
+    }
+
+    /// Encrypts a compound packet in place and writes its trailer.
     ///
-    /// `packet` is the whole RTCP compound packet, of at least 8 octets, and 20 spare octets. `index` is 0
-    /// to [`MAX_SRTCP_INDEX`]; RFC 3711 §3.4 has senders start at 1 and count up by 1.
+    /// `packet` is the whole RTCP compound packet, of at least 8 octets, and [`trailer`](Self::trailer) spare
+    /// octets. `index` is 0 to [`MAX_SRTCP_INDEX`]; RFC 3711 §3.4 has senders start at 1 and count up by 1.
     ///
     /// # Errors
     ///
@@ -179,12 +241,15 @@ impl<P: Provider> RtcpOutbound<P> {
     /// must not be sent.
     #[inline]
     pub fn seal(&mut self, packet: &mut [u8], index: u32) -> Result<(), SealError> {
-        let Parts { header, ssrc, body, tag, trailer } = split(packet).ok_or(SealError::Truncated)?;
+        let clear = self.key.rtcp_clear(packet, mki::octets(&self.mki).len()).ok_or(SealError::Truncated)?;
         let highest = self.highest_index();
-        if highest.is_some() && ssrc != self.ssrc {
+        if highest.is_some() && clear.ssrc != self.ssrc {
             return Err(SealError::SsrcChanged);
         }
-        if index > MAX_SRTCP_INDEX || highest == Some(MAX_SRTCP_INDEX) {
+        if self.window.is_beyond_lifetime(index.into())
+            || index > MAX_SRTCP_INDEX
+            || highest == Some(MAX_SRTCP_INDEX)
+        {
             return Err(SealError::KeyExhausted);
         }
         if index < self.floor {
@@ -192,13 +257,9 @@ impl<P: Provider> RtcpOutbound<P> {
         }
         self.window.check(index.into()).map_err(|_| SealError::IndexReused)?;
 
-        self.ssrc = ssrc;
+        self.ssrc = clear.ssrc;
         self.window.commit(index.into());
-        let word = E_FLAG | index;
-        let nonce = self.salt.nonce(ssrc, index.into());
-        *tag = self.key.seal_in_place(&nonce, &associated_data(header, word), body);
-        *trailer = word.to_be_bytes();
-        Ok(())
+        self.key.seal_rtcp(&mut self.batch, packet, mki::octets(&self.mki), clear.ssrc, index)
     }
 
     /// Refuses every index below `floor` from now on: after a restart, the first index that no earlier run
@@ -252,32 +313,4 @@ impl<P: Provider> fmt::Debug for RtcpOutbound<P> {
             .field("key", &format_args!("[redacted]"))
             .finish()
     }
-}
-
-/// An SRTCP packet taken apart (RFC 7714 §9.2).
-struct Parts<'a> {
-    header: &'a [u8; HEADER_LEN],
-    ssrc: u32,
-    body: &'a mut [u8],
-    tag: &'a mut [u8; TAG_LEN],
-    trailer: &'a mut [u8; SRTCP_INDEX_LEN],
-}
-
-/// Takes a packet apart, or answers `None` when it is too short for all of it.
-#[inline]
-fn split(packet: &mut [u8]) -> Option<Parts<'_>> {
-    let (header, rest) = packet.split_first_chunk_mut::<HEADER_LEN>()?;
-    let (rest, trailer) = rest.split_last_chunk_mut::<SRTCP_INDEX_LEN>()?;
-    let (body, tag) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-    let [_, _, _, _, ssrc @ ..] = *header;
-    Some(Parts { header, ssrc: u32::from_be_bytes(ssrc), body, tag, trailer })
-}
-
-/// What is authenticated but not encrypted: the header and the index word (RFC 7714 §9.2). They stand at
-/// the two ends of the packet, so they are put together here.
-#[inline]
-fn associated_data(header: &[u8; HEADER_LEN], word: u32) -> [u8; HEADER_LEN + SRTCP_INDEX_LEN] {
-    let [h0, h1, h2, h3, h4, h5, h6, h7] = *header;
-    let [w0, w1, w2, w3] = word.to_be_bytes();
-    [h0, h1, h2, h3, h4, h5, h6, h7, w0, w1, w2, w3]
 }

@@ -1,14 +1,14 @@
 //! Master keys: the SDES text and what is refused in it, fingerprints, equality.
 
 use super::{Random, Suite, hex, master};
-use crate::srtp::{MasterKey, MasterKeyError};
+use crate::srtp::{MasterKey, MasterKeyError, Mki, MkiError};
 
 // Key 00 01 02 …, salt a0 a1 … ab, encoded by another implementation.
 const TEXT_128: &str = "inline:AAECAwQFBgcICQoLDA0OD6ChoqOkpaanqKmqqw==";
 const TEXT_256: &str = "inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+goaKjpKWmp6ipqqs=";
 
 fn parts(suite: Suite) -> (Vec<u8>, Vec<u8>) {
-    ((0..suite.key_len() as u8).collect(), (0xa0..0xac).collect())
+    ((0..suite.key_len() as u8).collect(), (0xa0..).take(suite.salt_len()).collect())
 }
 
 fn known(suite: Suite) -> MasterKey {
@@ -44,6 +44,45 @@ fn sdes_text_round_trips() {
 }
 
 #[test]
+fn mki_and_lifetime() {
+    for suite in Suite::ALL {
+        let bare = known(suite).to_sdes_inline();
+        let read = |fields: &str| {
+            let text = format!("{}{fields}", *bare);
+            let key = MasterKey::from_sdes_inline(suite, &text).unwrap_or_else(|e| panic!("{fields}: {e}"));
+            assert_eq!(
+                MasterKey::from_sdes_inline(suite, &key.to_sdes_inline()),
+                Ok(key.clone()),
+                "{fields}"
+            );
+            assert_eq!(key.fingerprint(), known(suite).fingerprint(), "{fields}");
+            let mki = key.mki().map(Mki::to_string);
+            (mki, key.rtp_index_bits(), key.rtcp_index_bits())
+        };
+        let mki = |text: &str| Some(text.to_owned());
+        assert_eq!(read(""), (None, 48, 31));
+        assert_eq!(read("|1:4"), (mki("1:4"), 48, 31));
+        assert_eq!(read("|2^31|1:4"), (mki("1:4"), 31, 31));
+        assert_eq!(read("|2^48|255:1"), (mki("255:1"), 48, 31));
+        assert_eq!(read("|281474976710656"), (None, 48, 31));
+        assert_eq!(read("|2^20"), (None, 20, 20));
+        assert_eq!(read("|1048576|7:16"), (mki("7:16"), 20, 20));
+        // Not a power of two: the one below, so that the key is never used for longer than agreed.
+        assert_eq!(read("|2097151"), (None, 20, 20));
+        assert_eq!(read("|1099511627776"), (None, 40, 31));
+    }
+}
+
+/// Suites that differ in the tag alone make one key stream of one key, which two legs must not share.
+#[test]
+fn keys_of_one_key_stream_have_one_fingerprint() {
+    let long = known(Suite::AesCm128HmacSha1_80);
+    let short = known(Suite::AesCm128HmacSha1_32);
+    assert_eq!(long.fingerprint(), short.fingerprint());
+    assert_ne!(long, short);
+}
+
+#[test]
 fn refused_texts() {
     let suite = Suite::AeadAes128Gcm;
     let base64 = TEXT_128.strip_prefix("inline:").expect("the prefix");
@@ -54,10 +93,28 @@ fn refused_texts() {
         (format!("INLINE:{base64}"), MasterKeyError::NoInlinePrefix),
         (format!(" inline:{base64}"), MasterKeyError::NoInlinePrefix),
         (format!("inline:{base64};inline:{base64}"), MasterKeyError::SeveralKeys),
-        (format!("inline:{base64}|2^20"), MasterKeyError::Lifetime),
-        (format!("inline:{base64}|1048576"), MasterKeyError::Lifetime),
-        (format!("inline:{base64}|2^20|1:4"), MasterKeyError::Lifetime),
-        (format!("inline:{base64}|1:4"), MasterKeyError::Mki),
+        (format!("inline:{base64}|1:4;inline:{base64}|2:4"), MasterKeyError::SeveralKeys),
+        (format!("inline:{base64}|"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|2^"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|2^031"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|01048576"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|+1048576"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|3^31"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|0"), MasterKeyError::LifetimeForm),
+        (format!("inline:{base64}|2^19"), MasterKeyError::LifetimeTooShort),
+        (format!("inline:{base64}|1048575"), MasterKeyError::LifetimeTooShort),
+        (format!("inline:{base64}|1"), MasterKeyError::LifetimeTooShort),
+        (format!("inline:{base64}|2^49"), MasterKeyError::LifetimeTooLong),
+        (format!("inline:{base64}|281474976710657"), MasterKeyError::LifetimeTooLong),
+        (format!("inline:{base64}|{}", "9".repeat(40)), MasterKeyError::LifetimeTooLong),
+        (format!("inline:{base64}|2^31|2^31"), MasterKeyError::Fields),
+        (format!("inline:{base64}|1:4|2^31"), MasterKeyError::Fields),
+        (format!("inline:{base64}|1:4|1:4"), MasterKeyError::Fields),
+        (format!("inline:{base64}|2^31|1:4|1:4"), MasterKeyError::Fields),
+        (format!("inline:{base64}|1:0"), MasterKeyError::Mki(MkiError::Length)),
+        (format!("inline:{base64}|1:17"), MasterKeyError::Mki(MkiError::Length)),
+        (format!("inline:{base64}|2^31|256:1"), MasterKeyError::Mki(MkiError::Value)),
+        (format!("inline:{base64}|x:4"), MasterKeyError::Mki(MkiError::Form)),
         (format!("inline:{base64} "), MasterKeyError::NotBase64 { at: 40 }),
         (format!("inline: {base64}"), MasterKeyError::NotBase64 { at: 0 }),
         (format!("inline:{}!{}", &digits[..5], &digits[6..]), MasterKeyError::NotBase64 { at: 5 }),
@@ -132,7 +189,7 @@ fn every_bit_makes_another_key() {
             assert!(fingerprints.insert(changed.fingerprint()), "bit {bit}");
         }
     }
-    // The same octets under another suite, as far as lengths allow.
+    // The same octets under another cipher, as far as lengths allow.
     let zeros = |suite: Suite| MasterKey::generate(suite, &mut |octets| octets.fill(0));
     assert_ne!(zeros(Suite::AeadAes128Gcm), zeros(Suite::AeadAes256Gcm));
     assert_ne!(zeros(Suite::AeadAes128Gcm).fingerprint(), zeros(Suite::AeadAes256Gcm).fingerprint());

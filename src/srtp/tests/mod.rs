@@ -1,9 +1,13 @@
 //! Tests of the SRTP contexts against vectors, a slow reference and hostile input, and what they share.
 //!
-//! Whatever depends on the AEAD is written once as a function over [`Provider`](super::Provider) and run
-//! for each provider by `for_each_provider`. A new provider is one more block in that macro.
+//! Whatever depends on the cryptography is written once as a function over [`Provider`](super::Provider) and run
+//! for each provider, and where it takes one for each suite, by the macros below. A new provider is one more block in
+//! each of them.
 
+mod counter_hmac;
+mod differential;
 mod kdf;
+mod lifetime;
 mod malformed;
 mod master_key;
 mod model;
@@ -14,10 +18,21 @@ mod self_test;
 mod vectors;
 mod wycheproof;
 
-use super::{MasterKey, PacketIndex, Provider, RtpOutbound, Suite, TAG_LEN};
+use std::io::Write;
+
+use super::{IpsecMbProvider, MasterKey, PacketIndex, Provider, RtpOutbound, Suite};
 
 /// Octets of the RTP headers that the tests make.
 const RTP_HEADER_LEN: usize = 12;
+
+/// Whether intel-ipsec-mb can be tested on this machine. Where not, says so past the test runner's capture.
+pub(crate) fn has_ipsec_mb(test: &str) -> bool {
+    let available = IpsecMbProvider::is_available();
+    if let Err(error) = &available {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {error}");
+    }
+    available.is_ok()
+}
 
 /// Makes a `#[test]` for each provider out of functions generic over it.
 macro_rules! for_each_provider {
@@ -30,13 +45,55 @@ macro_rules! for_each_provider {
                 }
             )+
         }
+        mod ipsec_mb {
+            $(
+                #[test]
+                fn $test() {
+                    if crate::srtp::tests::has_ipsec_mb(concat!(module_path!(), "::", stringify!($test))) {
+                        super::$test::<crate::srtp::IpsecMbProvider>();
+                    }
+                }
+            )+
+        }
     };
 }
 use for_each_provider;
 
+/// The same out of functions that take a suite, each of which is run for all of them.
+macro_rules! for_each_provider_and_suite {
+    ($($test:ident),+ $(,)?) => {
+        mod aes_gcm {
+            $(
+                #[test]
+                fn $test() {
+                    for suite in crate::srtp::Suite::ALL {
+                        println!("{suite}");
+                        super::$test::<crate::srtp::AesGcmProvider>(suite);
+                    }
+                }
+            )+
+        }
+        mod ipsec_mb {
+            $(
+                #[test]
+                fn $test() {
+                    if !crate::srtp::tests::has_ipsec_mb(concat!(module_path!(), "::", stringify!($test))) {
+                        return;
+                    }
+                    for suite in crate::srtp::Suite::ALL {
+                        println!("{suite}");
+                        super::$test::<crate::srtp::IpsecMbProvider>(suite);
+                    }
+                }
+            )+
+        }
+    };
+}
+use for_each_provider_and_suite;
+
 /// A pseudo-random generator whose sequence a failing test can repeat from the seed in its source
 /// (SplitMix64).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -48,7 +105,7 @@ impl Random {
     }
 
     /// A number below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
@@ -64,13 +121,13 @@ impl Random {
 }
 
 /// A master key that a test can tell from others.
-fn master(suite: Suite, seed: u64) -> MasterKey {
+pub(crate) fn master(suite: Suite, seed: u64) -> MasterKey {
     let mut random = Random(seed);
     MasterKey::generate(suite, &mut |octets| random.fill(octets))
 }
 
 /// An RTP packet in the clear whose payload is made from its index.
-fn rtp_plain(ssrc: u32, index: PacketIndex, payload_len: usize) -> Vec<u8> {
+pub(crate) fn rtp_plain(ssrc: u32, index: PacketIndex, payload_len: usize) -> Vec<u8> {
     let mut packet = vec![0x80, 0x60];
     packet.extend(index.seq().to_be_bytes());
     packet.extend((index.as_u64() as u32).wrapping_mul(160).to_be_bytes());
@@ -82,10 +139,9 @@ fn rtp_plain(ssrc: u32, index: PacketIndex, payload_len: usize) -> Vec<u8> {
 /// The same packet sealed, by a context of its own, so that any index can be made in any order.
 fn rtp_sealed<P: Provider>(key: &MasterKey, ssrc: u32, index: PacketIndex, payload_len: usize) -> Vec<u8> {
     let mut packet = rtp_plain(ssrc, index, payload_len);
-    packet.extend([0; TAG_LEN]);
-    RtpOutbound::<P>::new(key)
-        .seal(&mut packet, RTP_HEADER_LEN, ssrc, index)
-        .expect("a new context seals any index");
+    let mut sender = RtpOutbound::<P>::new(key);
+    packet.resize(packet.len() + sender.trailer(), 0);
+    sender.seal(&mut packet, RTP_HEADER_LEN, ssrc, index).expect("a new context seals any index");
     packet
 }
 

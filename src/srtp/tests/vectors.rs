@@ -5,12 +5,13 @@
 use super::{Provider, Suite, for_each_provider, hex};
 use crate::srtp::kdf::SessionKeys;
 use crate::srtp::{
-    AeadKey, MasterKey, OpenError, PacketIndex, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpInbound,
-    RtpOutbound, SRTCP_INDEX_LEN, TAG_LEN,
+    MasterKey, Mki, OpenError, PacketIndex, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpInbound,
+    RtpOutbound, SRTCP_INDEX_LEN, SessionKey, TAG_LEN,
 };
 
 pub(super) const RFC_7714: &str = include_str!("../../../tests/vectors/rfc7714.txt");
 const DERIVED: &str = include_str!("../../../tests/vectors/srtp-gcm-derived.txt");
+const CM_DERIVED: &str = include_str!("../../../tests/vectors/srtp-cm-derived.txt");
 
 for_each_provider!(
     rfc_7714_16_srtp,
@@ -22,6 +23,7 @@ for_each_provider!(
 );
 
 /// A section of a vector file: a title in brackets and `name = hexadecimal` lines.
+#[derive(Clone)]
 pub(super) struct Vector {
     pub(super) title: &'static str,
     pub(super) fields: Vec<(&'static str, &'static str)>,
@@ -37,20 +39,19 @@ impl Vector {
         hex(self.text(name))
     }
 
-    fn number(&self, name: &str) -> u32 {
+    pub(super) fn number(&self, name: &str) -> u32 {
         u32::from_str_radix(self.text(name), 16).expect("a 32-bit number")
     }
 
-    fn suite(&self) -> Suite {
+    pub(super) fn suite(&self) -> Suite {
         self.text("suite").parse().expect("a suite name")
     }
 
-    fn session_keys(&self) -> SessionKeys {
-        let salt = self.octets("salt").try_into().expect("12 octets of salt");
-        SessionKeys::from_raw(self.suite(), &self.octets("key"), salt)
+    pub(super) fn session_keys(&self) -> SessionKeys {
+        SessionKeys::from_raw(self.suite(), &self.octets("key"), &[], &self.octets("salt"))
     }
 
-    fn master_key(&self) -> MasterKey {
+    pub(super) fn master_key(&self) -> MasterKey {
         MasterKey::from_parts(self.suite(), &self.octets("master_key"), &self.octets("master_salt"))
             .expect("right lengths")
     }
@@ -87,14 +88,19 @@ fn rfc_7714_16_srtp<P: Provider>() {
         let (plain, sealed) = (vector.octets("plain"), vector.octets("sealed"));
         let (ssrc, seq) = ssrc_and_seq(&plain);
         let index = PacketIndex::new(0, seq);
-        assert_eq!(keys.salt.nonce(ssrc, index.as_u64()).to_vec(), vector.octets("iv"), "{}", vector.title);
+        assert_eq!(
+            SessionKey::<P>::new(&keys).nonce(ssrc, index.as_u64()).to_vec(),
+            vector.octets("iv"),
+            "{}",
+            vector.title
+        );
 
         let mut packet = [plain.clone(), vec![0; TAG_LEN]].concat();
-        let mut sender = RtpOutbound::<P>::from_session_keys(&keys);
+        let mut sender = RtpOutbound::<P>::from_session_keys(&keys, None);
         assert_eq!(sender.seal(&mut packet, 12, ssrc, index), Ok(()), "{}", vector.title);
         assert_eq!(packet, sealed, "{}", vector.title);
 
-        let mut receiver = RtpInbound::<P>::from_session_keys(&keys, ReplayWindowSize::default());
+        let mut receiver = RtpInbound::<P>::from_session_keys(&keys, None, ReplayWindowSize::default());
         let opened = receiver.open(&mut packet, 12, ssrc, seq).expect("an authentic packet");
         assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
     }
@@ -109,18 +115,18 @@ fn rfc_7714_17_srtcp<P: Provider>() {
         let (plain, sealed, index) =
             (vector.octets("plain"), vector.octets("sealed"), vector.number("index"));
         assert_eq!(
-            keys.salt.nonce(0x4d61_7273, index.into()).to_vec(),
+            SessionKey::<P>::new(&keys).nonce(0x4d61_7273, index.into()).to_vec(),
             vector.octets("iv"),
             "{}",
             vector.title
         );
 
         let mut packet = [plain.clone(), vec![0; TAG_LEN + SRTCP_INDEX_LEN]].concat();
-        let mut sender = RtcpOutbound::<P>::from_session_keys(&keys);
+        let mut sender = RtcpOutbound::<P>::from_session_keys(&keys, None);
         assert_eq!(sender.seal(&mut packet, index), Ok(()), "{}", vector.title);
         assert_eq!(packet, sealed, "{}", vector.title);
 
-        let mut receiver = RtcpInbound::<P>::from_session_keys(&keys, ReplayWindowSize::default());
+        let mut receiver = RtcpInbound::<P>::from_session_keys(&keys, None, ReplayWindowSize::default());
         let opened = receiver.open(&mut packet).expect("an authentic packet");
         assert_eq!(&packet[..opened.len], &plain[..], "{}", vector.title);
         assert_eq!((opened.index, opened.ssrc), (index, 0x4d61_7273), "{}", vector.title);
@@ -141,11 +147,12 @@ fn rfc_7714_authentication_only<P: Provider>() {
             let (body, tag) = rest.split_at(rest.len() - TAG_LEN);
             ([body, word].concat(), tag.to_vec())
         };
-        let key = P::key(vector.suite(), &vector.octets("key"));
+        let suite = vector.suite();
+        let key = P::key(&SessionKeys::from_raw(suite, &vector.octets("key"), &[], &[0; 12]));
         let iv = vector.octets("iv").try_into().expect("12 octets");
-        assert_eq!(key.seal_in_place(&iv, &aad, &mut []).to_vec(), tag, "{}", vector.title);
+        assert_eq!(P::aead_seal(&key, suite, &iv, &aad, &mut []).to_vec(), tag, "{}", vector.title);
         let tag = tag.try_into().expect("16 octets");
-        assert_eq!(key.open_in_place(&iv, &aad, &mut [], &tag), Ok(()), "{}", vector.title);
+        assert_eq!(P::aead_open(&key, suite, &iv, &aad, &mut [], &tag), Ok(()), "{}", vector.title);
     }
 }
 
@@ -155,7 +162,7 @@ fn rfc_7714_17_authentication_only_srtcp_is_not_encrypted<P: Provider>() {
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
         let window = ReplayWindowSize::default();
-        let mut receiver = RtcpInbound::<P>::from_session_keys(&vector.session_keys(), window);
+        let mut receiver = RtcpInbound::<P>::from_session_keys(&vector.session_keys(), None, window);
         let mut packet = vector.octets("tagged");
         assert_eq!(receiver.open(&mut packet), Err(OpenError::NotEncrypted), "{}", vector.title);
         assert_eq!(packet, vector.octets("tagged"), "{}", vector.title);
@@ -163,43 +170,65 @@ fn rfc_7714_17_authentication_only_srtcp_is_not_encrypted<P: Provider>() {
     }
 }
 
-fn master_key_to_srtp_packet<P: Provider>() {
-    let vectors = sections(DERIVED, &[" SRTP "]);
-    assert_eq!(vectors.len(), 4);
-    for vector in vectors {
-        let (plain, sealed) = (vector.octets("plain"), vector.octets("sealed"));
-        let (ssrc, seq) = ssrc_and_seq(&plain);
-        let index = PacketIndex::new(vector.number("roc"), seq);
-
-        let mut packet = [plain.clone(), vec![0; TAG_LEN]].concat();
-        let mut sender = RtpOutbound::<P>::new(&vector.master_key());
-        assert_eq!(sender.seal(&mut packet, 12, ssrc, index), Ok(()), "{}", vector.title);
-        assert_eq!(packet, sealed, "{}", vector.title);
-
-        let mut receiver = RtpInbound::<P>::new(&vector.master_key(), ReplayWindowSize::default());
-        if let Some(before) = index.as_u64().checked_sub(1).and_then(PacketIndex::from_u64) {
-            receiver.resume(ssrc, before);
-        }
-        let opened = receiver.open(&mut packet, 12, ssrc, seq).expect("an authentic packet");
-        assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
+/// What a vector's packets are under its key alone, and under the key with an MKI where the file has that.
+fn sealed_forms(vector: &Vector) -> Vec<(MasterKey, Vec<u8>)> {
+    let key = vector.master_key();
+    let mut forms = vec![(key.clone(), vector.octets("sealed"))];
+    if vector.fields.iter().any(|(name, _)| *name == "mki") {
+        let mki = Mki::from_octets(&vector.octets("mki")).expect("a short MKI");
+        let text = format!("{}|{mki}", *key.to_sdes_inline());
+        let named = MasterKey::from_sdes_inline(vector.suite(), &text).expect("a valid key");
+        forms.push((named, vector.octets("sealed_with_mki")));
     }
+    forms
+}
+
+fn master_key_to_srtp_packet<P: Provider>() {
+    let vectors = [sections(DERIVED, &[" SRTP "]), sections(CM_DERIVED, &[" SRTP "])].concat();
+    assert_eq!(vectors.len(), 4 + 12);
+    let mut forms = 0;
+    for vector in vectors {
+        for (key, sealed) in sealed_forms(&vector) {
+            let plain = vector.octets("plain");
+            let (ssrc, seq) = ssrc_and_seq(&plain);
+            let index = PacketIndex::new(vector.number("roc"), seq);
+
+            let mut sender = RtpOutbound::<P>::new(&key);
+            let mut packet = [plain.clone(), vec![0; sender.trailer()]].concat();
+            assert_eq!(sender.seal(&mut packet, 12, ssrc, index), Ok(()), "{}", vector.title);
+            assert_eq!(packet, sealed, "{}", vector.title);
+
+            let mut receiver = RtpInbound::<P>::new(&key, ReplayWindowSize::default());
+            if let Some(before) = index.as_u64().checked_sub(1).and_then(PacketIndex::from_u64) {
+                receiver.resume(ssrc, before);
+            }
+            let opened = receiver.open(&mut packet, 12, ssrc, seq).expect("an authentic packet");
+            assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
+            forms += 1;
+        }
+    }
+    assert_eq!(forms, 4 + 2 * 12);
 }
 
 fn master_key_to_srtcp_packet<P: Provider>() {
-    let vectors = sections(DERIVED, &[" SRTCP "]);
-    assert_eq!(vectors.len(), 4);
+    let vectors = [sections(DERIVED, &[" SRTCP "]), sections(CM_DERIVED, &[" SRTCP "])].concat();
+    assert_eq!(vectors.len(), 4 + 9);
+    let mut forms = 0;
     for vector in vectors {
-        let (plain, sealed, index) =
-            (vector.octets("plain"), vector.octets("sealed"), vector.number("index"));
-        let mut packet = [plain.clone(), vec![0; TAG_LEN + SRTCP_INDEX_LEN]].concat();
-        let mut sender = RtcpOutbound::<P>::new(&vector.master_key());
-        assert_eq!(sender.seal(&mut packet, index), Ok(()), "{}", vector.title);
-        assert_eq!(packet, sealed, "{}", vector.title);
+        for (key, sealed) in sealed_forms(&vector) {
+            let (plain, index) = (vector.octets("plain"), vector.number("index"));
+            let mut sender = RtcpOutbound::<P>::new(&key);
+            let mut packet = [plain.clone(), vec![0; sender.trailer()]].concat();
+            assert_eq!(sender.seal(&mut packet, index), Ok(()), "{}", vector.title);
+            assert_eq!(packet, sealed, "{}", vector.title);
 
-        let mut receiver = RtcpInbound::<P>::new(&vector.master_key(), ReplayWindowSize::default());
-        let opened = receiver.open(&mut packet).expect("an authentic packet");
-        assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
+            let mut receiver = RtcpInbound::<P>::new(&key, ReplayWindowSize::default());
+            let opened = receiver.open(&mut packet).expect("an authentic packet");
+            assert_eq!((&packet[..opened.len], opened.index), (&plain[..], index), "{}", vector.title);
+            forms += 1;
+        }
     }
+    assert_eq!(forms, 4 + 2 * 9);
 }
 
 #[test]
@@ -214,6 +243,6 @@ fn session_keys_and_salts_are_the_derived_ones() {
             SessionKeys::rtp(&master)
         };
         assert_eq!(keys.key().to_vec(), vector.octets("session_key"), "{}", vector.title);
-        assert_eq!(keys.salt.0.to_vec(), vector.octets("session_salt"), "{}", vector.title);
+        assert_eq!(keys.salt()[..12].to_vec(), vector.octets("session_salt"), "{}", vector.title);
     }
 }
