@@ -26,6 +26,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_dev_remove",
     "rte_pktmbuf_pool_create",
     "rte_pktmbuf_free_bulk",
+    "rte_zmalloc_socket",
+    "rte_free",
     "rte_mempool_free",
     "rte_mempool_avail_count",
     "rte_eth_dev_get_port_by_name",

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use one_stream::{pipeline, sealed_frame};
 use voxlane::dpdk::{Attach, Eal, EalOptions, Error, Mbuf, Mempool, MempoolUse, PortConfig, allowed_cores};
+use voxlane::fastpath::handover::mesh;
 use voxlane::fastpath::{DropReason, PipelinePort, Transmitter, Worker, WorkerPort, WorkerShared};
 use voxlane::rate_limit::TokenBucket;
-use voxlane::srtp::{AeadKey, AesGcmProvider, AuthFailed, Provider, Suite};
+use voxlane::srtp::{AesGcmProvider, AuthFailed, Batch, CounterHmac, Provider, SessionKeys, Suite, TAG_LEN};
 use voxlane::telemetry::{Balance, QueueCounters};
 use voxlane::wire::MacAddress;
 
@@ -35,6 +36,7 @@ fn the_layer_keeps_its_promises() {
     a_pool_outlives_its_mbufs(&eal);
     null_port_gives_and_takes_frames(&eal);
     what_a_port_does_not_take_stays_with_the_caller(&eal);
+    a_port_with_rss_says_how_it_spreads(&eal);
     refusals_name_the_value(&eal);
     lcore_reports_results_and_panics(&eal);
     a_panic_costs_the_burst_and_nothing_more(&eal);
@@ -147,6 +149,37 @@ fn what_a_port_does_not_take_stays_with_the_caller(eal: &Eal) {
     assert_eq!(in_use(&pool), 0);
 }
 
+/// net_null spreads nothing, but it keeps the key and the table of a port that does.
+fn a_port_with_rss_says_how_it_spreads(eal: &Eal) {
+    let pool = pool(eal, "spread", 1023);
+    let attach = Attach::new(eal, "net_null_spread").expect("the null driver");
+    assert!(attach.info().has_rss && attach.info().max_queues >= 3, "{:?}", attach.info());
+    let config = PortConfig { queues: 3, ..CONFIG };
+    let (port, queues) = attach.configure(&config, std::slice::from_ref(&pool)).expect("three queue pairs");
+    port.start().expect("nothing can refuse");
+    let rss = port.spread(3).expect("the driver tells key and table");
+    assert!(rss.udp_ipv4 && rss.udp_ipv6, "{rss:?}");
+    assert!(!rss.destination_port_only, "net_null does not know it: {rss:?}");
+    assert_eq!(rss.key.len(), 40);
+    let expected: Vec<u16> = (0..rss.table.len()).map(|entry| entry as u16 % 3).collect();
+    assert_eq!(rss.table, expected, "the queues in turn");
+    let address = |text: &str| -> std::net::SocketAddr { text.parse().expect("a literal") };
+    let (remote, local) = (address("10.1.0.2:30000"), address("10.1.0.1:20000"));
+    let hash = voxlane::control::rss::toeplitz(&rss.key, &[10, 1, 0, 2, 10, 1, 0, 1, 0x75, 0x30, 0x4e, 0x20]);
+    let expected = rss.table[hash as usize % rss.table.len()];
+    assert_eq!(voxlane::control::rss::queue(&rss, Some(remote), local), Some(expected));
+    let refusal = port.steer(local, 1).expect_err("net_null has no flow rules").to_string();
+    assert!(refusal.contains("steering 10.1.0.1:20000 to queue 1 of net_null_spread"), "{refusal}");
+    drop(queues);
+    drop(port);
+
+    let attach = Attach::new(eal, "net_ring_spread").expect("the ring driver");
+    assert!(!attach.info().has_rss);
+    let (port, _queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
+    port.start().expect("nothing can refuse");
+    assert_eq!(port.spread(1), None, "a port that does not spread says nothing");
+}
+
 fn refusals_name_the_value(eal: &Eal) {
     let missing = Attach::new(eal, "net_nonsense0").err().expect("no such driver").to_string();
     assert!(missing.contains("net_nonsense0"), "{missing}");
@@ -171,33 +204,55 @@ fn lcore_reports_results_and_panics(eal: &Eal) {
 
 /// RustCrypto's provider, but a payload that starts with [`POISON`] panics after it was opened.
 struct Explosive;
-struct ExplosiveKey(<AesGcmProvider as Provider>::Key);
+struct ExplosiveBatch(<AesGcmProvider as Provider>::Batch);
 const POISON: u8 = 0x66;
 
 impl Provider for Explosive {
-    type Key = ExplosiveKey;
+    type Key = <AesGcmProvider as Provider>::Key;
+    type Batch = ExplosiveBatch;
     const NAME: &'static str = "explosive";
 
-    fn key(suite: Suite, key: &[u8]) -> ExplosiveKey {
-        ExplosiveKey(AesGcmProvider::key(suite, key))
+    fn key(keys: &SessionKeys) -> Self::Key {
+        AesGcmProvider::key(keys)
     }
-}
 
-impl AeadKey for ExplosiveKey {
-    fn open_in_place(
-        &self,
+    fn lines(_: *const Self::Key, _: Suite, _: usize, _: impl Fn(*const u8)) {}
+
+    fn aead_open(
+        key: &Self::Key,
+        suite: Suite,
         nonce: &[u8; 12],
         aad: &[u8],
         in_out: &mut [u8],
-        tag: &[u8; 16],
+        tag: &[u8; TAG_LEN],
     ) -> Result<(), AuthFailed> {
-        self.0.open_in_place(nonce, aad, in_out, tag)?;
+        AesGcmProvider::aead_open(key, suite, nonce, aad, in_out, tag)?;
         assert_ne!(in_out.first(), Some(&POISON), "poison");
         Ok(())
     }
 
-    fn seal_in_place(&self, nonce: &[u8; 12], aad: &[u8], in_out: &mut [u8]) -> [u8; 16] {
-        self.0.seal_in_place(nonce, aad, in_out)
+    fn aead_seal(
+        key: &Self::Key,
+        suite: Suite,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        in_out: &mut [u8],
+    ) -> [u8; TAG_LEN] {
+        AesGcmProvider::aead_seal(key, suite, nonce, aad, in_out)
+    }
+}
+
+impl Batch<Explosive> for ExplosiveBatch {
+    fn new() -> Self {
+        ExplosiveBatch(Batch::new())
+    }
+
+    fn open(&mut self, packets: &mut [CounterHmac<'_, <Explosive as Provider>::Key>]) {
+        self.0.open(packets);
+    }
+
+    fn seal(&mut self, packets: &mut [CounterHmac<'_, <Explosive as Provider>::Key>]) {
+        self.0.seal(packets);
     }
 }
 
@@ -222,7 +277,7 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
     let mac = MacAddress(port.info().mac);
     let (rx, tx) = queues.remove(0);
     let counters = Arc::new(QueueCounters::new());
-    let shared = Arc::new(WorkerShared::new(16));
+    let shared = Arc::new(WorkerShared::new());
     let worker_port = WorkerPort {
         rx,
         pipeline: PipelinePort {
@@ -239,7 +294,7 @@ fn a_panic_costs_the_burst_and_nothing_more(eal: &Eal) {
         vec![worker_port],
         transmitters,
         Arc::clone(&shared),
-        vec![Arc::clone(&shared)],
+        mesh(1, 16).pop().expect("one worker"),
     );
     port.start().expect("nothing can refuse");
     let hook = std::panic::take_hook();

@@ -10,9 +10,11 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
@@ -36,6 +38,8 @@ enum {
 	VX_BUILD_VERSION_MONTH = RTE_VER_MONTH,
 	VX_L2_LEN_BITS = RTE_MBUF_L2_LEN_BITS,
 	VX_L3_LEN_BITS = RTE_MBUF_L3_LEN_BITS,
+	VX_RSS_KEY_MAX = 64,
+	VX_RSS_RETA_MAX = 2048,
 };
 
 /* 64-bit flag macros, which an enum cannot hold and bindgen cannot evaluate. */
@@ -84,6 +88,19 @@ struct vx_port_stats {
 	uint64_t rx_no_buffer;
 };
 
+/* How a port spreads received packets over its queues (RSS). */
+struct vx_rss {
+	/* Whether UDP over IPv4 and over IPv6 is hashed, and whether its destination port is all that is. */
+	uint8_t udp_ipv4;
+	uint8_t udp_ipv6;
+	uint8_t l4_dst_only;
+	uint8_t key_len;
+	/* Entries of the redirection table. */
+	uint16_t reta_size;
+	uint8_t key[VX_RSS_KEY_MAX];
+	uint16_t reta[VX_RSS_RETA_MAX];
+};
+
 struct vx_link {
 	uint8_t up;
 	uint32_t speed_mbps;
@@ -123,6 +140,10 @@ int vx_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
 int vx_port_mac_set(uint16_t port, const uint8_t mac[6]);
 int vx_port_stats(uint16_t port, struct vx_port_stats *stats);
 int vx_port_link(uint16_t port, struct vx_link *link);
+int vx_port_rss(uint16_t port, struct vx_rss *rss);
+int vx_port_rss_spread(uint16_t port, uint16_t queues);
+int vx_port_steer_udp(uint16_t port, const uint8_t *address, size_t address_len, uint16_t udp_port, uint16_t queue);
+int vx_port_steer_flush(uint16_t port);
 int vx_port_remove(uint16_t port);
 
 #endif

@@ -78,6 +78,8 @@ pub struct Eal(Arc<EalInner>);
 
 pub(super) struct EalInner {
     worker_lcores: u32,
+    /// Whether an lcore has [parked](super::lockdown::park) and so will never be free again.
+    parked: AtomicBool,
 }
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -113,7 +115,10 @@ impl Eal {
         }
         // EAL may keep pointers into its arguments for as long as the process lives.
         Box::leak(arguments.into_boxed_slice());
-        let eal = Eal(Arc::new(EalInner { worker_lcores: options.worker_cores.len() as u32 }));
+        let eal = Eal(Arc::new(EalInner {
+            worker_lcores: options.worker_cores.len() as u32,
+            parked: AtomicBool::new(false),
+        }));
         let probe = Mempool::new(&eal, "voxlane_selfcheck", 15, 0, 2048, None)?;
         Mbuf::check_layout(&probe)?;
         Ok(eal)
@@ -151,8 +156,19 @@ impl Eal {
     }
 }
 
+impl EalInner {
+    pub(super) fn note_parked_lcore(&self) {
+        self.parked.store(true, Ordering::Release);
+    }
+}
+
 impl Drop for EalInner {
     fn drop(&mut self) {
+        // Cleaning up waits for every lcore to be free (rte_service_finalize, 22.11). There is nothing to clean up that
+        // the end of the process does not: no files, and ports and pools are gone by now.
+        if *self.parked.get_mut() {
+            return;
+        }
         // SAFETY: everything made from the environment held a clone of it and is gone.
         unsafe { dpdk_sys::rte_eal_cleanup() };
     }

@@ -47,6 +47,14 @@ pub enum Error {
         /// What to do about it; empty where nothing better than the reason is known.
         hint: &'static str,
     },
+    /// There is not enough memory for what the sessions need.
+    #[error("{mib} MiB for {what} could not be had; raise hugepages_mib, or configure fewer sessions")]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// How much was asked for, in MiB.
+        mib: usize,
+    },
     /// The port has fewer queues than asked for.
     #[error(
         "port {port} ({driver}) offers {available} queue pairs, {wanted} were asked for; use fewer workers"
@@ -66,6 +74,17 @@ pub enum Error {
     UnknownLcore {
         /// The lcore id.
         lcore: u32,
+    },
+    /// The kernel refused to lock a thread out.
+    #[error(
+        "a worker cannot lock itself out of the kernel: {step}: {reason}; run voxlane where seccomp filters are \
+         allowed, or set [worker] lockdown = false"
+    )]
+    Lockdown {
+        /// What was attempted.
+        step: &'static str,
+        /// The kernel's reason.
+        reason: std::io::Error,
     },
     /// The operating system refused to pin a thread.
     #[error("cannot run on cores {cores:?}: {reason}; choose cores that `taskset -pc $$` lists")]

@@ -49,6 +49,18 @@ impl Mbuf {
         Mbuf(raw)
     }
 
+    /// Gives all `frames` back to their pools with one call.
+    #[inline]
+    pub fn free_all<const N: usize>(frames: &mut arrayvec::ArrayVec<Mbuf, N>) {
+        let count = frames.len();
+        // SAFETY: the array holds `count` owned mbufs (`Mbuf` is a transparent pointer), which are given up here
+        // and not dropped again: the length is zero before anything else can see the array.
+        unsafe {
+            frames.set_len(0);
+            dpdk_sys::rte_pktmbuf_free_bulk(frames.as_mut_ptr().cast(), count as u32);
+        }
+    }
+
     /// The packet's bytes (of the first segment; see [`Mbuf::is_contiguous`]).
     #[inline(always)]
     pub fn data(&self) -> &[u8] {
@@ -119,10 +131,11 @@ impl Mbuf {
         true
     }
 
-    /// Asks the cache for the first line of the packet.
+    /// Asks the cache for the packet: the first lines of it, as many as a voice packet has.
     #[inline(always)]
     pub fn prefetch_data(&self) {
-        super::prefetch_read(self.data());
+        const VOICE: usize = 256;
+        super::prefetch_lines(self.start(), self.len().min(VOICE));
     }
 
     /// What the port found out about the IPv4 header checksum.

@@ -1,6 +1,8 @@
 //! A safe layer over DPDK: environment, memory pools, mbufs, ports and their queues, pinned workers.
 //!
-//! Every use of `unsafe` over `dpdk-sys` is in this folder. What its types guarantee to the rest:
+//! Every use of `unsafe` over `dpdk-sys` is in this folder, and so is what else a worker needs of the machine: the
+//! allocator that counts what workers take ([`CountingAllocator`]), [`lockdown`] out of the kernel, memory in hugepages
+//! ([`HugeVec`]), the ring of the hand-over ([`spsc`]). What its types guarantee to the rest:
 //!
 //! * An [`Mbuf`] has one owner. Dropping it gives it back to its pool; transmitting moves it into the driver;
 //!   what the driver did not take stays with the caller. Safe code can neither leak one into a freed pool nor
@@ -17,23 +19,34 @@ mod affinity;
 mod clock;
 mod eal;
 mod error;
+mod heap;
+mod huge;
 mod lcore;
+pub mod lockdown;
 mod mbuf;
 mod mempool;
 mod port;
 mod prefetch;
 mod quiescence;
 mod shared_memory;
+mod spread;
+pub mod spsc;
+pub mod spsc_sync;
+#[cfg(test)]
+mod spsc_tests;
 mod unmap_guard;
 
 pub use affinity::{allowed_cores, pin_current_thread};
 pub use clock::{cycles, cycles_to_ns, ns_to_cycles};
 pub use eal::{Eal, EalOptions};
 pub use error::Error;
+pub use heap::{CountingAllocator, HeapCounts, HeapWatch};
+pub use huge::{HugeVec, Memory};
 pub use lcore::LcoreHandle;
 pub use mbuf::{Checksum, Mbuf};
 pub use mempool::{Mempool, MempoolUse};
 pub use port::{Attach, Link, MAX_BURST, Offloads, Port, PortConfig, PortInfo, PortStats, RxQueue, TxQueue};
-pub use prefetch::prefetch_read;
+pub use prefetch::{CACHE_LINE, prefetch_line, prefetch_line_far, prefetch_lines, prefetch_read};
 pub use quiescence::{Poller, wait_for_grace_period};
 pub use shared_memory::{SharedMemory, is_memory_backed};
+pub use spread::Rss;

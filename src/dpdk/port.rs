@@ -33,6 +33,8 @@ pub struct PortInfo {
     pub max_mtu: u16,
     /// NUMA node, if the port is bound to one.
     pub socket: Option<u32>,
+    /// Whether it spreads received packets over its queues by a hash (RSS).
+    pub has_rss: bool,
     /// Checksums that the port can take over.
     pub offloads: Offloads,
 }
@@ -366,6 +368,7 @@ fn port_info(port: &PortInner) -> Result<PortInfo, Error> {
         max_queues: raw.max_rx_queues.min(raw.max_tx_queues),
         max_mtu: raw.max_mtu,
         socket: u32::try_from(raw.socket_id).ok(),
+        has_rss: raw.rss_types != 0,
         offloads: Offloads {
             rx_ipv4: raw.rx_ipv4_checksum != 0,
             rx_udp: raw.rx_udp_checksum != 0,
