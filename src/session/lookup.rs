@@ -40,7 +40,7 @@ pub struct Lookup {
 /// Collects local addresses and endpoints.
 #[derive(Debug, Default)]
 pub struct LookupBuilder {
-    addresses: Vec<([u8; 16], u8)>,
+    addresses: Vec<([u64; 2], u8)>,
     targets: Vec<(Endpoint, Target)>,
 }
 
@@ -69,7 +69,7 @@ pub enum LookupError {
 
 #[derive(Debug, Clone, Copy)]
 struct AddressEntry {
-    address: [u8; 16],
+    address: [u64; 2],
     port: u8,
     slot: u16,
 }
@@ -85,7 +85,7 @@ const MAX_WORKERS: u16 = 1 << WORKER_BITS;
 impl LookupBuilder {
     /// Adds a local address of the device port with index `port`.
     pub fn address(&mut self, address: std::net::IpAddr, port: u8) {
-        self.addresses.push((Endpoint::from(std::net::SocketAddr::new(address, 0)).octets(), port));
+        self.addresses.push((Endpoint::from(std::net::SocketAddr::new(address, 0)).address(), port));
     }
 
     /// Binds a local endpoint.
@@ -99,20 +99,20 @@ impl LookupBuilder {
     /// [`LookupError`]; none can occur for what a validated configuration holds.
     pub fn build(self) -> Result<Lookup, LookupError> {
         let capacity = (self.addresses.len() * 2).next_power_of_two().max(2);
-        let free = AddressEntry { address: [0; 16], port: 0, slot: FREE };
+        let free = AddressEntry { address: [0; 2], port: 0, slot: FREE };
         let mut lookup = Lookup {
             addresses: vec![free; capacity].into(),
             ports: vec![0; self.addresses.len() * PORTS].into(),
         };
         for (slot, (address, port)) in self.addresses.into_iter().enumerate() {
-            let mut at = hash(&address) & (capacity - 1);
+            let mut at = hash(address) & (capacity - 1);
             while lookup.addresses[at].slot != FREE {
                 at = (at + 1) & (capacity - 1);
             }
             lookup.addresses[at] = AddressEntry { address, port, slot: slot as u16 };
         }
         for (local, target) in self.targets {
-            let (_, slot) = lookup.find_address(&local.octets()).ok_or(LookupError::NotLocal(local))?;
+            let (_, slot) = lookup.find_address(local.address()).ok_or(LookupError::NotLocal(local))?;
             let StreamId(stream) = target.stream;
             if target.worker >= MAX_WORKERS || stream >= MAX_STREAMS {
                 return Err(LookupError::TooMany { worker: target.worker, stream });
@@ -130,8 +130,8 @@ impl LookupBuilder {
 impl Lookup {
     /// The slot of a local address on device port `port`; `None` if it is not one of that port's.
     #[inline]
-    pub fn slot(&self, address: &[u8; 16], port: u8) -> Option<u16> {
-        self.find_address(address).filter(|&(owner, _)| owner == port).map(|(_, slot)| slot)
+    pub fn slot(&self, local: &Endpoint, port: u8) -> Option<u16> {
+        self.find_address(local.address()).filter(|&(owner, _)| owner == port).map(|(_, slot)| slot)
     }
 
     /// What a UDP port of a local address is bound to.
@@ -149,7 +149,7 @@ impl Lookup {
     }
 
     #[inline]
-    fn find_address(&self, address: &[u8; 16]) -> Option<(u8, u16)> {
+    fn find_address(&self, address: [u64; 2]) -> Option<(u8, u16)> {
         let mask = self.addresses.len() - 1;
         let mut at = hash(address) & mask;
         // At most half full, so a free entry ends the search.
@@ -158,7 +158,7 @@ impl Lookup {
             if entry.slot == FREE {
                 return None;
             }
-            if entry.address == *address {
+            if entry.address == address {
                 return Some((entry.port, entry.slot));
             }
             at = (at + 1) & mask;
@@ -193,10 +193,9 @@ impl Target {
 }
 
 #[inline]
-fn hash(address: &[u8; 16]) -> usize {
-    let [high, low] = [u128::from_be_bytes(*address) >> 64, u128::from_be_bytes(*address)];
+fn hash([high, low]: [u64; 2]) -> usize {
     // Fibonacci hashing of both halves: local addresses are few and mostly consecutive.
-    ((high as u64 ^ low as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+    ((high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
 }
 
 #[cfg(test)]
@@ -227,7 +226,7 @@ mod tests {
         let lookup = builder.build().expect("no duplicate");
         for last in 0..=60_u8 {
             for device in 0..2 {
-                let slot = lookup.slot(&local(last, 0).octets(), device);
+                let slot = lookup.slot(&local(last, 0), device);
                 assert_eq!(slot.is_some(), (1..=40).contains(&last) && last % 2 == device, "{last} {device}");
                 let Some(slot) = slot else { continue };
                 for port in 0..=u16::MAX {

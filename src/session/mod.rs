@@ -7,18 +7,23 @@
 
 #![forbid(unsafe_code)]
 
+mod cold;
 mod egress;
 mod endpoint;
 mod journal;
+mod key_set;
 mod lookup;
 mod next_hop;
+mod rtcp_keys;
+mod several_keys;
 mod stream;
+mod streams;
 
 pub use egress::{Egress, EgressPort, HEADERS_MAX};
 pub use endpoint::Endpoint;
 pub use journal::{Journal, JournalError, JournalSlot, Kind as JournalKind, Resumed};
+pub use key_set::{KeyChange, KeySet, LATE_PACKETS, SealChange};
 pub use lookup::{Lookup, LookupBuilder, LookupError, Media, Target};
 pub use next_hop::{NextHop, NextHops};
-pub use stream::{
-    Learn, PayloadRules, RtcpReceiver, RtcpSender, RtpReceiver, RtpSender, Stream, StreamId, StreamKeys,
-};
+pub use stream::{Learn, OpenedRtcp, OpenedRtp, PayloadRules, StreamId, StreamKeys, StreamSetup};
+pub use streams::{OpeningRtp, Protection, Streams};

@@ -80,15 +80,16 @@ fn read(position: usize, fields: &[AtomicU64; WORDS]) -> Result<Option<Record>, 
 /// The place in the journal for one sealing key of one kind. Its holder is the only writer.
 ///
 /// Indices are reserved in blocks ahead of their use, so that the shared cache line is touched once per block
-/// and not once per packet.
+/// and not once per packet. 32 octets, of which the first eight are all that most packets need.
 #[derive(Debug)]
+#[repr(C)]
 pub struct JournalSlot {
     /// The first index that is not reserved: what the record says too.
     reserved_until: u64,
     /// Where this run started.
     floor: u64,
     records: Arc<Records>,
-    position: usize,
+    position: u32,
     kind: Kind,
     /// Whether the record has the SSRC and says that the key is in use.
     announced: bool,
@@ -96,7 +97,20 @@ pub struct JournalSlot {
 
 impl JournalSlot {
     pub(super) fn new(records: Arc<Records>, position: usize, kind: Kind, floor: u64) -> Self {
-        JournalSlot { reserved_until: floor, floor, records, position, kind, announced: false }
+        JournalSlot {
+            reserved_until: floor,
+            floor,
+            records,
+            position: position as u32,
+            kind,
+            announced: false,
+        }
+    }
+
+    /// The first index that this run may seal: every lower one may have been sealed by an earlier run.
+    #[inline]
+    pub fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Makes sure that `index` is reserved. To be called before the packet is sealed.
@@ -134,7 +148,7 @@ impl JournalSlot {
     }
 
     fn store(&self, reserved_until: u64, change: impl FnOnce(u64) -> u64) {
-        let [_, _, state, reserved] = self.records.fields(self.position);
+        let [_, _, state, reserved] = self.records.fields(self.position as usize);
         let changed = change(u64::from_le(state.load(Ordering::Relaxed)));
         state.store(changed.to_le(), Ordering::Relaxed);
         reserved.store(reserved_until.to_le(), Ordering::Release);
