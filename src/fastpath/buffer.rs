@@ -23,7 +23,7 @@ pub trait Buffer {
     fn rx_udp_checksum(&self) -> Checksum;
     /// Asks the port to fill in checksums on transmission; see [`Mbuf::set_tx_checksums`].
     fn set_tx_checksums(&mut self, ipv6: bool, ip: bool, udp: bool, l2_len: u8, l3_len: u16);
-    /// Asks the cache for the packet's first line.
+    /// Asks the cache for the packet's first lines.
     fn prefetch_data(&self);
 }
 

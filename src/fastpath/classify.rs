@@ -4,9 +4,10 @@
 
 use super::frame::{Classified, Datagram, Parsed, Received};
 use super::pipeline::{PipelinePort, Sink};
-use super::{Buffer, Burst, DropReason, Frame};
+use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD, find_stream};
 use crate::dpdk::Checksum;
-use crate::session::{Endpoint, Lookup};
+use crate::session::{Endpoint, Lookup, Streams};
+use crate::srtp::Provider;
 use crate::wire::checksum::PseudoHeader;
 use crate::wire::demux::{self, Demux};
 use crate::wire::{EtherType, MacAddress, Protocol, ethernet, ipv4, ipv6, udp, vlan};
@@ -35,23 +36,33 @@ pub enum Outcome {
     Drop(DropReason),
 }
 
-/// Runs the stage over a burst.
+/// Runs the stage over a burst, which is in reverse.
 #[inline]
-pub(super) fn run<B: Buffer>(
+pub(super) fn run<B: Buffer, P: Provider>(
     port: &mut PipelinePort,
     lookup: &Lookup,
-    burst: Burst<Frame<B, Received>>,
+    streams: &Streams<P>,
+    burst: &mut Burst<Frame<B, Received>>,
     now_cycles: u64,
+    parsed: &mut Burst<Frame<B, Parsed>>,
     sink: &mut impl Sink<B>,
-) -> Burst<Frame<B, Parsed>> {
-    let mut parsed = Burst::new();
+) {
     let local = Local { port: port.index, mac: port.mac, vlan: port.vlan, lookup };
-    for frame in burst {
-        match frame.classify(&local) {
-            Classified::Media(frame) => {
-                let datagram = frame.datagram();
+    for frame in burst.iter().rev().take(LOOK_AHEAD) {
+        frame.prefetch();
+    }
+    while let Some(frame) = burst.pop() {
+        if let Some(later) = burst.len().checked_sub(LOOK_AHEAD).and_then(|at| burst.get(at)) {
+            later.prefetch();
+        }
+        match frame.classify_into(&local, parsed) {
+            Classified::Media(datagram) => {
                 lookup.prefetch(datagram.slot, datagram.port);
-                parsed.push(frame);
+                // What the lookup says of an earlier frame is there by now: the stream's lines can be asked for.
+                if let Some(earlier) = parsed.len().checked_sub(LOOK_AHEAD + 1).and_then(|at| parsed.get(at))
+                {
+                    find_stream::prefetch(lookup, streams, earlier);
+                }
             }
             Classified::Drop(reason) => port.counters.count_dropped(reason, 1),
             Classified::Punt(buffer) => {
@@ -65,7 +76,9 @@ pub(super) fn run<B: Buffer>(
             }
         }
     }
-    parsed
+    for last in parsed.iter().rev().take(LOOK_AHEAD) {
+        find_stream::prefetch(lookup, streams, last);
+    }
 }
 
 /// Classifies one frame.
@@ -142,8 +155,7 @@ fn ipv4_packet<B: Buffer>(
     if source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified() {
         return Err(DropReason::IpSourceInvalid);
     }
-    let address = Endpoint::v4(destination, 0).octets();
-    let slot = local.lookup.slot(&address, local.port).ok_or(DropReason::IpNotLocal)?;
+    let slot = local.lookup.slot(&Endpoint::v4(destination, 0), local.port).ok_or(DropReason::IpNotLocal)?;
     // A unicast address inside a broadcast frame is somebody's trick (RFC 1122 §3.3.6).
     if group {
         return Err(DropReason::EthernetNotOurs);
@@ -182,7 +194,7 @@ fn ipv6_packet<B: Buffer>(
     if destination.is_multicast() && protocol == Protocol::ICMPV6 {
         return Ok(Outcome::Punt);
     }
-    let slot = local.lookup.slot(&destination.octets(), local.port).ok_or(DropReason::IpNotLocal)?;
+    let slot = local.lookup.slot(&Endpoint::v6(destination, 0), local.port).ok_or(DropReason::IpNotLocal)?;
     if group {
         return Err(DropReason::EthernetNotOurs);
     }

@@ -75,6 +75,7 @@ drop_reasons! {
         SsrcChanged => "ssrc_changed", "The SSRC is not the one that the stream authenticated first.";
         SrtpTooOld => "srtp_too_old", "The packet index lies behind the replay window (RFC 3711 section 3.3.2).";
         SrtpReplayed => "srtp_replayed", "The packet index was received before (RFC 3711 section 3.3.2).";
+        SrtpMkiUnknown => "srtp_mki_unknown", "The master key identifier is none that was agreed for the leg (RFC 3711 section 3.1).";
         SrtpAuthFailed => "srtp_auth_failed", "The authentication tag does not verify.";
         KeyExhausted => "key_exhausted", "The key has reached its packet limit: 2^48 SRTP, 2^31 SRTCP (RFC 3711 section 9.2).";
     }
@@ -102,6 +103,7 @@ drop_reasons! {
         PuntFull => "punt_full", "The ring to the control thread was full.";
     }
     worker {
+        HandoverMisrouted => "handover_misrouted", "The hand-over ring brought the frame to a worker that does not own its stream; a bug to report.";
         WorkerPanic => "worker_panic", "The worker panicked while it processed the burst that held the frame.";
     }
 }

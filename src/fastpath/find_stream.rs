@@ -4,22 +4,36 @@
 
 use super::frame::{Matched, Parsed};
 use super::pipeline::{PipelinePort, Sink};
-use super::{Buffer, Burst, DropReason, Frame};
-use crate::session::{Lookup, Media, Stream};
+use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD};
+use crate::session::{Lookup, Media, Streams};
 use crate::srtp::Provider;
+
+/// Asks the cache for what the stages from here on read first of a frame's stream. The lookup's word should be there.
+#[inline(always)]
+pub(super) fn prefetch<B: Buffer, P: Provider>(
+    lookup: &Lookup,
+    streams: &Streams<P>,
+    frame: &Frame<B, Parsed>,
+) {
+    let datagram = frame.datagram();
+    if let Some(target) = lookup.target(datagram.slot, datagram.port) {
+        streams.prefetch_receive(target.stream, frame.claimed_seq());
+        streams.prefetch_keys_far(target.stream, frame.payload_estimate());
+    }
+}
 
 /// Runs the stage over a burst. Frames of other workers leave through `sink`.
 #[inline]
 pub(super) fn run<B: Buffer, P: Provider>(
     port: &PipelinePort,
     lookup: &Lookup,
-    streams: &[Stream<P>],
+    streams: &Streams<P>,
     worker: u16,
-    burst: Burst<Frame<B, Parsed>>,
+    burst: &mut Burst<Frame<B, Parsed>>,
+    matched: &mut Burst<Frame<B, Matched>>,
     sink: &mut impl Sink<B>,
-) -> Burst<Frame<B, Matched>> {
-    let mut matched = Burst::new();
-    for frame in burst {
+) {
+    for frame in burst.drain(..) {
         let datagram = frame.datagram();
         let Some(target) = lookup.target(datagram.slot, datagram.port) else {
             port.counters.count_dropped(DropReason::PortUnknown, 1);
@@ -34,7 +48,7 @@ pub(super) fn run<B: Buffer, P: Provider>(
             port.counters.count_dropped(reason, 1);
             continue;
         }
-        let frame = frame.matched(target.stream);
+        let frame = frame.matched(target.worker, target.stream);
         if target.worker != worker {
             if sink.hand_over(target.worker, port.index, frame) {
                 port.counters.handed_over_out.add(1);
@@ -43,10 +57,9 @@ pub(super) fn run<B: Buffer, P: Provider>(
             }
             continue;
         }
-        if let Some(stream) = streams.get(target.stream.0 as usize) {
-            stream.prefetch();
+        if matched.len() < LOOK_AHEAD {
+            streams.prefetch_open_key(target.stream, frame.payload_estimate());
         }
         matched.push(frame);
     }
-    matched
 }

@@ -1,7 +1,7 @@
 //! A packet buffer seen as an audio frame, with how far it has come in its type.
 //!
 //! ```text
-//! Received → Parsed → Matched → Opened → Checked → Encapsulated → Sealed
+//! Received → Parsed → Matched → Opened → Checked → Encapsulated → Tagged → Sealed
 //! ```
 //!
 //! This module alone makes one state out of another, and each step does the work that the next state's name
@@ -29,10 +29,10 @@
 //! }
 //! ```
 
-use super::{Buffer, DropReason};
+use super::{Buffer, Burst, DropReason};
 use super::{classify, inspect};
-use crate::session::{Endpoint, PayloadRules, Stream, StreamId};
-use crate::srtp::{OpenError, PacketIndex, Provider, SealError};
+use crate::session::{Endpoint, OpenedRtp, OpeningRtp, StreamId, Streams};
+use crate::srtp::{OpenError, PacketIndex, Provider, SealError, TAG_LEN, Ticket};
 use crate::wire::rtp;
 
 /// A packet buffer in state `S`.
@@ -74,6 +74,8 @@ pub struct Matched {
     rx_cycles: u64,
     source: Endpoint,
     stream: StreamId,
+    /// The worker that owns the stream.
+    home: u16,
     is_rtcp: bool,
 }
 
@@ -102,7 +104,16 @@ pub struct Encapsulated {
     next_hop_mac: [u8; 6],
 }
 
-/// Sealed with the receiving leg's key, headers written: fit to leave.
+/// Sealed with the receiving leg's key; the headers in front of it are still missing.
+#[derive(Debug)]
+pub struct Tagged {
+    rx_cycles: u64,
+    stream: StreamId,
+    is_rtcp: bool,
+    next_hop_mac: [u8; 6],
+}
+
+/// Sealed, headers written: fit to leave.
 #[derive(Debug)]
 pub struct Sealed {
     rx_cycles: u64,
@@ -110,28 +121,28 @@ pub struct Sealed {
 }
 
 /// What the later stages need to know of an opened packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Packet {
-    Rtp { header_len: u16, ssrc: u32, index: PacketIndex },
-    Rtcp { ssrc: u32, index: Option<u32> },
+    Rtp { header_len: u16, ssrc: u32, ticket: Ticket<PacketIndex> },
+    Rtcp { ssrc: u32, ticket: Option<Ticket<u32>> },
 }
 
-/// What opening a frame says about the stream's remote.
+/// Who sent a packet, if it authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authenticated {
+    /// The stream.
+    pub stream: StreamId,
     /// Where the packet came from.
     pub source: Endpoint,
     /// Whether it was RTCP.
     pub is_rtcp: bool,
-    /// Whether it is the newest packet of the stream: only such a one may move the remote.
-    pub newest: bool,
 }
 
 /// What became of a received frame.
 #[derive(Debug)]
 pub enum Classified<B> {
-    /// Media for one of the local addresses.
-    Media(Frame<B, Parsed>),
+    /// Media for one of the local addresses; the frame is with the others of its kind.
+    Media(Datagram),
     /// For the host: ARP, neighbour discovery, ICMP, STUN, DTLS. Still as the port delivered it.
     Punt(B),
     /// Refused.
@@ -157,16 +168,21 @@ impl<B: Buffer> Frame<B, Received> {
         self.buffer.data().len()
     }
 
-    /// Checks the headers and strips them.
+    /// Checks the headers and strips them; a frame with media goes into `out`.
     #[inline(always)]
-    pub(super) fn classify(mut self, local: &classify::Local<'_>) -> Classified<B> {
+    pub(super) fn classify_into(
+        mut self,
+        local: &classify::Local<'_>,
+        out: &mut Burst<Frame<B, Parsed>>,
+    ) -> Classified<B> {
         match classify::classify(&self.buffer, local) {
             classify::Outcome::Datagram { datagram, start, len } => {
                 if !self.buffer.move_start(start as isize) || !self.buffer.resize(len) {
                     return Classified::Drop(DropReason::FrameSegmented);
                 }
                 let state = Parsed { rx_cycles: self.state.rx_cycles, datagram };
-                Classified::Media(Frame { buffer: self.buffer, state })
+                out.push(Frame { buffer: self.buffer, state });
+                Classified::Media(datagram)
             }
             classify::Outcome::Punt => Classified::Punt(self.buffer),
             classify::Outcome::Drop(reason) => Classified::Drop(reason),
@@ -181,77 +197,178 @@ impl<B: Buffer> Frame<B, Parsed> {
         &self.state.datagram
     }
 
-    /// Binds the frame to the stream that the lookup found.
+    /// The sequence number that an RTP packet claims: for prefetching alone.
     #[inline(always)]
-    pub(super) fn matched(self, stream: StreamId) -> Frame<B, Matched> {
+    pub(super) fn claimed_seq(&self) -> u16 {
+        match self.buffer.data() {
+            [_, _, high, low, ..] => u16::from_be_bytes([*high, *low]),
+            _ => 0,
+        }
+    }
+
+    /// As that of a matched frame.
+    #[inline(always)]
+    pub(super) fn payload_estimate(&self) -> usize {
+        self.buffer.data().len().saturating_sub(rtp::HEADER_LEN + TAG_LEN)
+    }
+
+    /// Binds the frame to the stream that the lookup found, which is number `stream` of the worker `home`.
+    #[inline(always)]
+    pub(super) fn matched(self, home: u16, stream: StreamId) -> Frame<B, Matched> {
         let Parsed { rx_cycles, datagram } = self.state;
-        let state = Matched { rx_cycles, source: datagram.source, stream, is_rtcp: datagram.is_rtcp };
+        let Datagram { source, is_rtcp, .. } = datagram;
+        let state = Matched { rx_cycles, source, stream, home, is_rtcp };
         Frame { buffer: self.buffer, state }
     }
 }
 
 impl<B: Buffer> Frame<B, Matched> {
+    /// The worker that owns the stream.
+    #[inline(always)]
+    pub(super) fn home(&self) -> u16 {
+        self.state.home
+    }
+
+    /// Asks the cache for the packet's first line, which another core wrote last.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        self.buffer.prefetch_data();
+    }
+
     /// The stream.
     #[inline(always)]
     pub(super) fn stream(&self) -> StreamId {
         self.state.stream
     }
 
-    /// Whether the stream accepts packets from where this one came. A stream that learns its remote decides
-    /// after the tag has verified.
+    /// The stream that it claims to belong to, and where it came from.
     #[inline(always)]
-    pub(super) fn source_is_acceptable<P: Provider>(&self, stream: &Stream<P>) -> bool {
-        let pinned = if self.state.is_rtcp { stream.rtcp_source } else { stream.source };
-        stream.learn == crate::session::Learn::Authenticated || pinned == Some(self.state.source)
+    pub(super) fn sender(&self) -> Authenticated {
+        let Matched { stream, source, is_rtcp, .. } = self.state;
+        Authenticated { stream, source, is_rtcp }
     }
 
-    /// Verifies the tag and decrypts in place.
+    /// Length of the encrypted payload in bytes, if the packet has neither CSRCs nor extension and a tag of 16: which
+    /// lines of a key are asked for depends on it.
     #[inline(always)]
-    pub(super) fn open<P: Provider>(
+    pub(super) fn payload_estimate(&self) -> usize {
+        self.buffer.data().len().saturating_sub(rtp::HEADER_LEN + TAG_LEN)
+    }
+
+    /// Verifies the tag, decrypts in place and puts the opened frame into `out`. Says whether no newer packet of the
+    /// stream was received before: only such a one may move the remote.
+    ///
+    /// This and the next steps write the new state where it will stay: returned by value it would be written to the
+    /// stack and read back in wider pieces at once, which stalls.
+    #[inline(always)]
+    pub(super) fn open_into<P: Provider>(
         mut self,
-        stream: &mut Stream<P>,
-    ) -> Result<(Frame<B, Opened>, Authenticated), DropReason> {
-        let Matched { rx_cycles, source, stream: id, is_rtcp } = self.state;
-        let (packet, len, newest) = if is_rtcp {
-            let ssrc = rtcp_ssrc(self.buffer.data())?;
-            let opened = stream.open_rtcp(self.buffer.data_mut()).map_err(open_reason)?;
-            (Packet::Rtcp { ssrc, index: opened.index }, opened.len, opened.newest)
-        } else {
-            let header =
-                rtp::Packet::new_checked(self.buffer.data()).map_err(|_| DropReason::RtpMalformed)?;
-            let (header_len, ssrc, seq) = (header.header_len(), header.ssrc().0, header.sequence_number().0);
-            let opened =
-                stream.open_rtp(self.buffer.data_mut(), header_len, ssrc, seq).map_err(open_reason)?;
-            (
-                Packet::Rtp { header_len: header_len as u16, ssrc, index: opened.index },
-                opened.len,
-                opened.newest,
-            )
-        };
+        streams: &mut Streams<P>,
+        out: &mut Burst<Frame<B, Opened>>,
+    ) -> Result<bool, DropReason> {
+        if self.state.is_rtcp {
+            return self.open_rtcp_into(streams, out);
+        }
+        let (header_len, ssrc, seq) = self.rtp_header()?;
+        let stream = self.state.stream;
+        let opened =
+            streams.open_rtp(stream, self.buffer.data_mut(), header_len, ssrc, seq).map_err(open_reason)?;
+        self.opened_rtp_into(header_len as u16, ssrc, opened, out)
+    }
+
+    /// All checks of [`Frame::open`] that come before the tag, of an RTP packet that is then opened in a batch.
+    #[inline]
+    pub(super) fn begin<P: Provider>(&self, streams: &Streams<P>) -> Result<OpeningRtp, DropReason> {
+        let (header_len, ssrc, seq) = self.rtp_header()?;
+        streams.begin_rtp(self.state.stream, self.buffer.data(), header_len, ssrc, seq).map_err(open_reason)
+    }
+
+    /// Verifies and decrypts several packets together, as [`Frame::open_into`] does one.
+    pub(super) fn open_batch_into<P: Provider>(
+        batch: &mut Burst<(Self, OpeningRtp)>,
+        streams: &mut Streams<P>,
+        out: &mut Burst<Frame<B, Opened>>,
+        mut each: impl FnMut(&Streams<P>, Authenticated, Result<bool, DropReason>),
+    ) {
+        let mut outcomes: Burst<Result<OpenedRtp, OpenError>> = Burst::new();
+        let packets = batch.iter_mut().map(|(frame, opening)| (*opening, frame.buffer.data_mut()));
+        streams.open_rtp_batch(packets, |outcome| outcomes.push(outcome));
+        for ((frame, opening), outcome) in batch.drain(..).zip(outcomes) {
+            let sender = frame.sender();
+            let opened = outcome
+                .map_err(open_reason)
+                .and_then(|opened| frame.opened_rtp_into(opening.header_len, opening.ssrc, opened, out));
+            each(streams, sender, opened);
+        }
+    }
+
+    #[inline(always)]
+    fn rtp_header(&self) -> Result<(usize, u32, u16), DropReason> {
+        let header = rtp::Packet::new_checked(self.buffer.data()).map_err(|_| DropReason::RtpMalformed)?;
+        Ok((header.header_len(), header.ssrc().0, header.sequence_number().0))
+    }
+
+    /// Only an [`OpenedRtp`] makes an RTP frame an opened one, and only the stream's key makes that.
+    #[inline(always)]
+    fn opened_rtp_into(
+        mut self,
+        header_len: u16,
+        ssrc: u32,
+        opened: OpenedRtp,
+        out: &mut Burst<Frame<B, Opened>>,
+    ) -> Result<bool, DropReason> {
+        let Matched { rx_cycles, stream, .. } = self.state;
+        let OpenedRtp { len, ticket, newest } = opened;
         if !self.buffer.resize(len) {
             return Err(DropReason::SrtpTruncated);
         }
-        let frame = Frame { buffer: self.buffer, state: Opened { rx_cycles, stream: id, packet } };
-        Ok((frame, Authenticated { source, is_rtcp, newest }))
+        let packet = Packet::Rtp { header_len, ssrc, ticket };
+        out.push(Frame { buffer: self.buffer, state: Opened { rx_cycles, stream, packet } });
+        Ok(newest)
+    }
+
+    fn open_rtcp_into<P: Provider>(
+        mut self,
+        streams: &mut Streams<P>,
+        out: &mut Burst<Frame<B, Opened>>,
+    ) -> Result<bool, DropReason> {
+        let Matched { rx_cycles, stream, .. } = self.state;
+        // Demultiplexing let version 2 alone come this far; the SSRC is in the clear part (RFC 3711 §3.4).
+        if self.buffer.data().len() < 8 {
+            return Err(DropReason::RtcpMalformed);
+        }
+        let opened = streams.open_rtcp(stream, self.buffer.data_mut()).map_err(open_reason)?;
+        if !self.buffer.resize(opened.len) {
+            return Err(DropReason::SrtpTruncated);
+        }
+        let packet = Packet::Rtcp { ssrc: opened.ssrc, ticket: opened.ticket };
+        out.push(Frame { buffer: self.buffer, state: Opened { rx_cycles, stream, packet } });
+        Ok(opened.newest)
     }
 }
 
 impl<B: Buffer> Frame<B, Opened> {
-    /// The stream.
-    #[inline(always)]
-    pub(super) fn stream(&self) -> StreamId {
-        self.state.stream
-    }
-
     /// Holds the packet against the rules of its leg.
     #[inline(always)]
-    pub(super) fn check(self, rules: &PayloadRules) -> Result<Frame<B, Checked>, DropReason> {
+    pub(super) fn check_into<P: Provider>(
+        self,
+        streams: &Streams<P>,
+        out: &mut Burst<Frame<B, Checked>>,
+    ) -> Result<(), DropReason> {
+        let stream = self.state.stream;
         match self.state.packet {
-            Packet::Rtp { .. } => inspect::rtp(self.buffer.data(), rules)?,
-            Packet::Rtcp { .. } => inspect::rtcp(self.buffer.data(), rules)?,
+            Packet::Rtp { .. } => {
+                inspect::rtp(self.buffer.data(), |payload_type| {
+                    streams.accepts_payload_type(stream, payload_type)
+                })?;
+            }
+            Packet::Rtcp { .. } => {
+                inspect::rtcp(self.buffer.data(), streams.accepts_reduced_size_rtcp(stream))?;
+            }
         }
         let Opened { rx_cycles, stream, packet } = self.state;
-        Ok(Frame { buffer: self.buffer, state: Checked { rx_cycles, stream, packet } })
+        out.push(Frame { buffer: self.buffer, state: Checked { rx_cycles, stream, packet } });
+        Ok(())
     }
 }
 
@@ -276,18 +393,23 @@ impl<B: Buffer> Frame<B, Checked> {
 
     /// Makes room: `headers` bytes in front and `trailer` bytes behind.
     #[inline(always)]
-    pub(super) fn encapsulate(
+    pub(super) fn encapsulate_into(
         mut self,
         headers: usize,
         trailer: usize,
         next_hop_mac: [u8; 6],
-    ) -> Result<Frame<B, Encapsulated>, DropReason> {
+        out: &mut Burst<Frame<B, Encapsulated>>,
+    ) -> Result<(), DropReason> {
         let len = self.buffer.data().len();
         if !self.buffer.resize(len + trailer) || !self.buffer.move_start(-(headers as isize)) {
             return Err(DropReason::RoomExhausted);
         }
         let Checked { rx_cycles, stream, packet } = self.state;
-        Ok(Frame { buffer: self.buffer, state: Encapsulated { rx_cycles, stream, packet, next_hop_mac } })
+        out.push(Frame {
+            buffer: self.buffer,
+            state: Encapsulated { rx_cycles, stream, packet, next_hop_mac },
+        });
+        Ok(())
     }
 }
 
@@ -298,30 +420,90 @@ impl<B: Buffer> Frame<B, Encapsulated> {
         self.state.stream
     }
 
-    /// Encrypts in place, appends the tag and writes the other leg's headers.
+    /// Whether the packet is RTCP.
+    #[inline(always)]
+    pub(super) fn is_rtcp(&self) -> bool {
+        matches!(self.state.packet, Packet::Rtcp { .. })
+    }
+
+    /// As that of a matched frame; headers of the usual length are in front by now.
+    #[inline(always)]
+    pub(super) fn payload_estimate(&self) -> usize {
+        const IPV4_HEADERS: usize = 42;
+        self.buffer.data().len().saturating_sub(IPV4_HEADERS + rtp::HEADER_LEN + TAG_LEN)
+    }
+
+    /// Encrypts in place and appends the tag.
     #[inline(always)]
     pub(super) fn seal<P: Provider>(
         mut self,
-        stream: &mut Stream<P>,
-    ) -> Result<Frame<B, Sealed>, DropReason> {
-        let Encapsulated { rx_cycles, packet, next_hop_mac, .. } = self.state;
+        streams: &mut Streams<P>,
+    ) -> Result<Frame<B, Tagged>, DropReason> {
+        let Encapsulated { rx_cycles, stream, packet, next_hop_mac } = self.state;
         let is_rtcp = matches!(packet, Packet::Rtcp { .. });
-        let egress = if is_rtcp { &stream.rtcp_egress } else { &stream.rtp_egress };
-        let headers = egress.as_ref().ok_or(DropReason::RemoteUnknown)?.headers_len();
+        let headers = streams.egress(stream, is_rtcp).ok_or(DropReason::RemoteUnknown)?.headers_len();
         let payload = self.buffer.data_mut().get_mut(headers..).ok_or(DropReason::RoomExhausted)?;
         match packet {
-            Packet::Rtp { header_len, ssrc, index } => {
-                stream.seal_rtp(payload, usize::from(header_len), ssrc, index).map_err(seal_reason)?;
+            Packet::Rtp { header_len, ssrc, ticket } => {
+                streams
+                    .seal_rtp(stream, payload, usize::from(header_len), ssrc, ticket)
+                    .map_err(seal_reason)?;
             }
-            Packet::Rtcp { ssrc, index } => stream.seal_rtcp(payload, ssrc, index).map_err(seal_reason)?,
+            Packet::Rtcp { ssrc, ticket } => {
+                streams.seal_rtcp(stream, payload, ssrc, ticket).map_err(seal_reason)?;
+            }
         }
-        let egress = if is_rtcp { &stream.rtcp_egress } else { &stream.rtp_egress };
-        let egress = egress.as_ref().ok_or(DropReason::RemoteUnknown)?;
+        Ok(Frame { buffer: self.buffer, state: Tagged { rx_cycles, stream, is_rtcp, next_hop_mac } })
+    }
+
+    /// The same for several RTP packets together, of streams whose suite is sealed in batches.
+    pub(super) fn seal_batch<P: Provider>(
+        batch: &mut Burst<Self>,
+        streams: &mut Streams<P>,
+        mut each: impl FnMut(&Streams<P>, Result<Frame<B, Tagged>, DropReason>),
+    ) {
+        let mut frames: Burst<Frame<B, Tagged>> = Burst::new();
+        let mut packets: Burst<(usize, usize, u32, Ticket<PacketIndex>)> = Burst::new();
+        for frame in batch.drain(..) {
+            let Encapsulated { rx_cycles, stream, packet, next_hop_mac } = frame.state;
+            match (packet, streams.egress(stream, false)) {
+                (Packet::Rtp { header_len, ssrc, ticket }, Some(egress)) => {
+                    packets.push((egress.headers_len(), usize::from(header_len), ssrc, ticket));
+                    let state = Tagged { rx_cycles, stream, is_rtcp: false, next_hop_mac };
+                    frames.push(Frame { buffer: frame.buffer, state });
+                }
+                _ => each(streams, Err(DropReason::RemoteUnknown)),
+            }
+        }
+        let mut outcomes: Burst<Result<(), SealError>> = Burst::new();
+        let jobs = packets.into_iter().zip(frames.iter_mut());
+        let jobs = jobs.map(|((headers, header_len, ssrc, ticket), frame)| {
+            let payload = frame.buffer.data_mut().get_mut(headers..).unwrap_or_default();
+            (frame.state.stream, payload, header_len, ssrc, ticket)
+        });
+        streams.seal_rtp_batch(jobs, |outcome| outcomes.push(outcome));
+        // A frame whose packet was not sealed is dropped here: it never was more than in this function's hands.
+        for (frame, outcome) in frames.into_iter().zip(outcomes) {
+            each(streams, outcome.map(|()| frame).map_err(seal_reason));
+        }
+    }
+}
+
+impl<B: Buffer> Frame<B, Tagged> {
+    /// Writes the other leg's headers in front. Best done when another packet has been sealed meanwhile: the UDP checksum
+    /// reads what sealing wrote.
+    #[inline(always)]
+    pub(super) fn write_headers<P: Provider>(
+        mut self,
+        streams: &Streams<P>,
+    ) -> Result<Frame<B, Sealed>, DropReason> {
+        let Tagged { rx_cycles, stream, is_rtcp, next_hop_mac } = self.state;
+        let egress = streams.egress(stream, is_rtcp).ok_or(DropReason::RemoteUnknown)?;
         egress.write_headers(self.buffer.data_mut(), next_hop_mac);
         let (ip, udp) = egress.offloads();
         let (l2_len, l3_len) = egress.layer_lengths();
         self.buffer.set_tx_checksums(egress.is_ipv6(), ip, udp, l2_len, l3_len);
-        Ok(Frame { buffer: self.buffer, state: Sealed { rx_cycles, port: egress.port().index } })
+        Ok(Frame { buffer: self.buffer, state: Sealed { rx_cycles, port: egress.port() } })
     }
 }
 
@@ -339,14 +521,6 @@ impl<B: Buffer> Frame<B, Sealed> {
     }
 }
 
-/// The sender's SSRC in the clear part of an SRTCP packet (RFC 3711 §3.4). Demultiplexing let version 2 alone
-/// come this far.
-#[inline]
-fn rtcp_ssrc(packet: &[u8]) -> Result<u32, DropReason> {
-    let [_, _, _, _, a, b, c, d, ..] = *packet else { return Err(DropReason::RtcpMalformed) };
-    Ok(u32::from_be_bytes([a, b, c, d]))
-}
-
 fn open_reason(error: OpenError) -> DropReason {
     match error {
         OpenError::Truncated => DropReason::SrtpTruncated,
@@ -354,6 +528,7 @@ fn open_reason(error: OpenError) -> DropReason {
         OpenError::SsrcChanged => DropReason::SsrcChanged,
         OpenError::TooOld => DropReason::SrtpTooOld,
         OpenError::Replayed => DropReason::SrtpReplayed,
+        OpenError::UnknownMki => DropReason::SrtpMkiUnknown,
         OpenError::AuthFailed => DropReason::SrtpAuthFailed,
         OpenError::KeyExhausted => DropReason::KeyExhausted,
     }

@@ -3,7 +3,7 @@
 use super::frame::{Checked, Opened};
 use super::pipeline::PipelinePort;
 use super::{Buffer, Burst, DropReason, Frame};
-use crate::session::{PayloadRules, Stream};
+use crate::session::Streams;
 use crate::srtp::Provider;
 use crate::wire::{rtcp as rtcp_wire, rtp as rtp_wire};
 
@@ -11,21 +11,15 @@ use crate::wire::{rtcp as rtcp_wire, rtp as rtp_wire};
 #[inline]
 pub(super) fn run<B: Buffer, P: Provider>(
     port: &PipelinePort,
-    streams: &[Stream<P>],
-    burst: Burst<Frame<B, Opened>>,
-) -> Burst<Frame<B, Checked>> {
-    let mut checked = Burst::new();
-    for frame in burst {
-        let Some(stream) = streams.get(frame.stream().0 as usize) else {
-            port.counters.count_dropped(DropReason::PortUnknown, 1);
-            continue;
-        };
-        match frame.check(&stream.rules) {
-            Ok(frame) => checked.push(frame),
-            Err(reason) => port.counters.count_dropped(reason, 1),
+    streams: &Streams<P>,
+    burst: &mut Burst<Frame<B, Opened>>,
+    checked: &mut Burst<Frame<B, Checked>>,
+) {
+    for frame in burst.drain(..) {
+        if let Err(reason) = frame.check_into(streams, checked) {
+            port.counters.count_dropped(reason, 1);
         }
     }
-    checked
 }
 
 /// An opened RTP packet: padding, payload, payload type, header extension.
@@ -33,9 +27,9 @@ pub(super) fn run<B: Buffer, P: Provider>(
 /// # Errors
 /// The reason for which the packet is refused.
 #[inline]
-pub fn rtp(packet: &[u8], rules: &PayloadRules) -> Result<(), DropReason> {
+pub fn rtp(packet: &[u8], accepts: impl FnOnce(u8) -> bool) -> Result<(), DropReason> {
     let packet = rtp_wire::Packet::new_checked(packet).map_err(|_| DropReason::RtpMalformed)?;
-    if rules.payload_types >> (packet.payload_type().0 & 0x7f) & 1 == 0 {
+    if !accepts(packet.payload_type().0) {
         return Err(DropReason::PayloadTypeNotNegotiated);
     }
     packet.check_extension_elements().map_err(|_| DropReason::HeaderExtensionMalformed)?;
@@ -51,8 +45,6 @@ pub fn rtp(packet: &[u8], rules: &PayloadRules) -> Result<(), DropReason> {
 /// # Errors
 /// The reason for which the packet is refused.
 #[inline]
-pub fn rtcp(packet: &[u8], rules: &PayloadRules) -> Result<(), DropReason> {
-    rtcp_wire::Compound::new_checked(packet, rules.reduced_size_rtcp)
-        .map(|_| ())
-        .map_err(|_| DropReason::RtcpCompound)
+pub fn rtcp(packet: &[u8], reduced_size: bool) -> Result<(), DropReason> {
+    rtcp_wire::Compound::new_checked(packet, reduced_size).map(|_| ()).map_err(|_| DropReason::RtcpCompound)
 }

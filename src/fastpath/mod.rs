@@ -20,8 +20,10 @@ mod classify;
 mod drop_reason;
 mod find_stream;
 pub mod frame;
+pub mod handover;
 mod inspect;
 mod open;
+mod panic_note;
 mod pipeline;
 mod reencapsulate;
 mod seal;
@@ -31,12 +33,18 @@ mod worker;
 pub use buffer::{Buffer, HeapBuffer};
 pub use drop_reason::DropReason;
 pub use frame::{Frame, Matched, Sealed};
+pub use handover::{Inbox, Outbox};
+pub use panic_note::{PanicNote, install_hook as install_panic_hook};
 pub use pipeline::{Pipeline, PipelinePort, Sink};
 pub use transmit::{TX_ATTEMPTS, Transmitter};
 pub use worker::{Command, LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
 
 /// Most frames in a burst.
 pub const BURST: usize = crate::dpdk::MAX_BURST;
+
+/// How many frames ahead of the one that is opened or sealed the keys are asked for: far enough for a line to come from
+/// memory meanwhile, near enough for it to be still there.
+const LOOK_AHEAD: usize = 8;
 
 /// A burst of `T`, without heap.
 pub type Burst<T> = arrayvec::ArrayVec<T, BURST>;

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use super::frame::{Authenticated, Matched, Received, Sealed};
-use super::{Buffer, Burst, Frame};
+use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD};
 use super::{classify, find_stream, inspect, open, reencapsulate, seal};
 use crate::rate_limit::TokenBucket;
-use crate::session::{Lookup, NextHops, Stream, StreamId};
+use crate::session::{Lookup, NextHops, Streams};
 use crate::srtp::Provider;
-use crate::telemetry::QueueCounters;
+use crate::telemetry::{QueueCounters, Stage};
 use crate::wire::MacAddress;
 
 /// Where frames go that leave the stages. Every method is called on the packet path.
@@ -22,7 +22,12 @@ pub trait Sink<B> {
     /// A frame that is fit to leave.
     fn transmit(&mut self, frame: Frame<B, Sealed>);
     /// An authenticated packet came from another source than the stream's remote.
-    fn learned(&mut self, stream: StreamId, authenticated: &Authenticated);
+    fn learned(&mut self, sender: &Authenticated);
+    /// The pipeline goes on to `stage` with `frames` frames. Once per burst and stage, for those who keep time.
+    #[inline(always)]
+    fn enter(&mut self, stage: Stage, frames: usize) {
+        let _ = (stage, frames);
+    }
 }
 
 /// What the stages need to know of a port that frames arrive on.
@@ -48,50 +53,85 @@ pub struct Pipeline<P: Provider> {
     /// From local address and port to stream, for all workers.
     pub lookup: Arc<Lookup>,
     /// The worker's own streams.
-    pub streams: Vec<Stream<P>>,
+    pub streams: Streams<P>,
     /// Next hops by device port.
     pub next_hops: Vec<Arc<NextHops>>,
 }
 
 impl<P: Provider> Pipeline<P> {
-    /// Takes a burst that `port` delivered at `rx_cycles` through all stages. Every frame ends in exactly one
-    /// of: `sink`, a drop counter of `port`.
+    /// Takes a burst that `port` delivered at `rx_cycles`, when `classify` began, through all stages. Every frame
+    /// ends in exactly one of: `sink`, a drop counter of `port`.
     #[inline]
     pub fn process<B: Buffer>(
         &mut self,
         port: &mut PipelinePort,
-        burst: Burst<B>,
+        burst: &mut Burst<B>,
         rx_cycles: u64,
         sink: &mut impl Sink<B>,
     ) {
+        // Each stage drains its input into its output: a burst is some kilobytes, and is never moved.
         let mut received: Burst<Frame<B, Received>> = Burst::new();
         let mut bytes = 0;
-        for buffer in burst {
+        // In reverse, so that `classify` takes them from the end in the order of arrival and sees those to come.
+        for buffer in burst.drain(..).rev() {
             let frame = Frame::received(buffer, rx_cycles);
-            frame.prefetch();
-            received.push(frame);
-        }
-        for frame in &received {
             bytes += frame.len() as u64;
+            received.push(frame);
         }
         port.counters.rx_packets.add(received.len() as u64);
         port.counters.rx_bytes.add(bytes);
-        let parsed = classify::run(port, &self.lookup, received, rx_cycles, sink);
-        let matched = find_stream::run(port, &self.lookup, &self.streams, self.worker, parsed, sink);
-        self.process_matched(port, matched, sink);
+        let mut parsed = Burst::new();
+        classify::run(port, &self.lookup, &self.streams, &mut received, rx_cycles, &mut parsed, sink);
+        sink.enter(Stage::FindStream, parsed.len());
+        let mut matched = Burst::new();
+        let (lookup, streams) = (&self.lookup, &self.streams);
+        find_stream::run(port, lookup, streams, self.worker, &mut parsed, &mut matched, sink);
+        self.process_matched(port, &mut matched, sink);
     }
 
-    /// The stages from `open` on: for frames that another worker received and handed over.
+    /// Frames that another worker received on `port` and handed over, because this one owns their streams. Who
+    /// owns a stream is looked at once more: its state must never be touched by two workers.
+    #[inline]
+    pub fn process_handed_over<B: Buffer>(
+        &mut self,
+        port: &PipelinePort,
+        handed: &mut Burst<Frame<B, Matched>>,
+        sink: &mut impl Sink<B>,
+    ) {
+        port.counters.handed_over_in.add(handed.len() as u64);
+        let (taken, worker) = (handed.len(), self.worker);
+        handed.retain(|frame| frame.home() == worker);
+        if handed.len() != taken {
+            port.counters.count_dropped(DropReason::HandoverMisrouted, (taken - handed.len()) as u64);
+        }
+        for frame in handed.iter() {
+            frame.prefetch();
+            self.streams.prefetch_receive(frame.stream(), 0);
+        }
+        for frame in handed.iter().take(LOOK_AHEAD) {
+            self.streams.prefetch_open_key(frame.stream(), frame.payload_estimate());
+        }
+        self.process_matched(port, handed, sink);
+    }
+
+    /// The stages from `open` on.
     #[inline]
     pub fn process_matched<B: Buffer>(
         &mut self,
         port: &PipelinePort,
-        matched: Burst<Frame<B, Matched>>,
+        matched: &mut Burst<Frame<B, Matched>>,
         sink: &mut impl Sink<B>,
     ) {
-        let opened = open::run(port, &mut self.streams, matched, sink);
-        let checked = inspect::run(port, &self.streams, opened);
-        let encapsulated = reencapsulate::run(port, &self.streams, &self.next_hops, checked);
-        seal::run(port, &mut self.streams, encapsulated, sink);
+        sink.enter(Stage::Open, matched.len());
+        let mut opened = Burst::new();
+        open::run(port, &mut self.streams, matched, &mut opened, sink);
+        sink.enter(Stage::Inspect, opened.len());
+        let mut checked = Burst::new();
+        inspect::run(port, &self.streams, &mut opened, &mut checked);
+        sink.enter(Stage::Reencapsulate, checked.len());
+        let mut encapsulated = Burst::new();
+        reencapsulate::run(port, &self.streams, &self.next_hops, &mut checked, &mut encapsulated);
+        sink.enter(Stage::Seal, encapsulated.len());
+        seal::run(port, &mut self.streams, &mut encapsulated, sink);
     }
 }

@@ -15,14 +15,17 @@ pub const TX_ATTEMPTS: u32 = 4;
 pub struct Transmitter {
     queue: TxQueue,
     frames: ArrayVec<Mbuf, BURST>,
-    /// Receive time of each frame in `frames`.
-    rx_cycles: ArrayVec<u64, BURST>,
+    /// When the frames in `frames` were received: each time with the number of frames in a row that share it. Those of
+    /// one RX burst do.
+    received: ArrayVec<(u64, u32), BURST>,
+    /// Bytes of all frames in `frames`.
+    bytes: u64,
 }
 
 impl Transmitter {
     /// Takes the queue over.
     pub fn new(queue: TxQueue) -> Self {
-        Transmitter { queue, frames: ArrayVec::new(), rx_cycles: ArrayVec::new() }
+        Transmitter { queue, frames: ArrayVec::new(), received: ArrayVec::new(), bytes: 0 }
     }
 
     /// Queues a sealed frame; [`Transmitter::flush`] sends it. `arrival` are the counters of the queue on which
@@ -33,8 +36,12 @@ impl Transmitter {
             self.flush(arrival);
         }
         let (buffer, rx_cycles) = frame.into_wire();
+        self.bytes += buffer.len() as u64;
         self.frames.push(buffer);
-        self.rx_cycles.push(rx_cycles);
+        match self.received.last_mut() {
+            Some((time, count)) if *time == rx_cycles => *count += 1,
+            _ => self.received.push((rx_cycles, 1)),
+        }
     }
 
     /// Frames that wait for [`Transmitter::flush`].
@@ -49,13 +56,9 @@ impl Transmitter {
         if self.frames.is_empty() {
             return;
         }
-        let (mut sent, mut bytes) = (0, 0);
+        let mut sent = 0;
         for attempt in 0..TX_ATTEMPTS {
-            let mut lengths: ArrayVec<u32, BURST> = ArrayVec::new();
-            lengths.extend(self.frames.iter().map(|frame| frame.len() as u32));
-            let taken = self.queue.tx_burst(&mut self.frames);
-            bytes += lengths.iter().take(taken).map(|&len| u64::from(len)).sum::<u64>();
-            sent += taken;
+            sent += self.queue.tx_burst(&mut self.frames);
             if attempt > 0 {
                 arrival.tx_retries.add(1);
             }
@@ -64,17 +67,22 @@ impl Transmitter {
             }
         }
         let now = dpdk::cycles();
-        for &rx_cycles in self.rx_cycles.iter().take(sent) {
-            arrival.latency.record(now.saturating_sub(rx_cycles));
+        let mut left = sent as u64;
+        for &(rx_cycles, count) in &self.received {
+            let count = left.min(count.into());
+            arrival.latency.record_n(now.saturating_sub(rx_cycles), count);
+            left -= count;
         }
+        let unsent: u64 = self.frames.iter().map(|frame| frame.len() as u64).sum();
         arrival.tx_bursts.add(1);
         arrival.tx_packets.add(sent as u64);
-        arrival.tx_bytes.add(bytes);
+        arrival.tx_bytes.add(self.bytes - unsent);
         if !self.frames.is_empty() {
             arrival.count_dropped(DropReason::TxFull, self.frames.len() as u64);
             self.frames.clear();
         }
-        self.rx_cycles.clear();
+        self.received.clear();
+        self.bytes = 0;
     }
 
     /// Has the port give back the buffers of frames that have left. For the end of a run.

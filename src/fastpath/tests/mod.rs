@@ -1,5 +1,6 @@
 //! The stages over heap buffers: every outcome, every length, and each invariant that can be seen without a port.
 
+mod handover;
 mod malformed;
 mod refusals;
 mod relay;
@@ -9,21 +10,22 @@ use std::sync::Arc;
 
 use super::frame::{Authenticated, Matched, Sealed};
 use super::*;
-use crate::dpdk::Checksum;
+use crate::dpdk::{Checksum, Memory};
 use crate::rate_limit::TokenBucket;
 use crate::session::{
-    Egress, EgressPort, Endpoint, Learn, Lookup, LookupBuilder, Media, NextHop, NextHops, PayloadRules,
-    Stream, StreamId, StreamKeys, Target,
+    Egress, EgressPort, Endpoint, KeyChange, KeySet, Learn, Lookup, LookupBuilder, Media, NextHop, NextHops,
+    PayloadRules, SealChange, StreamId, StreamKeys, StreamSetup, Streams, Target,
 };
 use crate::srtp::{
-    AesGcmProvider, MasterKey, PacketIndex, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpInbound,
-    RtpOutbound, Suite,
+    AesGcmProvider, IpsecMbProvider, MasterKey, PacketIndex, Provider, ReplayWindowSize, RtcpInbound,
+    RtcpOutbound, RtpInbound, RtpOutbound, Suite,
 };
 use crate::telemetry::{Balance, QueueCounters};
 use crate::wire::checksum::PseudoHeader;
 use crate::wire::{MacAddress, Protocol, ethernet, ipv4, ipv6, udp};
 
-type Crypto = AesGcmProvider;
+/// A scene with the portable cryptography.
+type Scene = SceneOf<AesGcmProvider>;
 
 const GATEWAY_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
@@ -39,7 +41,7 @@ struct Out {
     sent: Vec<(u8, Vec<u8>)>,
     punted: Vec<Vec<u8>>,
     handed_over: Vec<(u16, Frame<HeapBuffer, Matched>)>,
-    learned: Vec<(StreamId, Authenticated)>,
+    learned: Vec<Authenticated>,
     /// Rings that are full.
     full: bool,
 }
@@ -60,19 +62,19 @@ impl Sink<HeapBuffer> for Out {
         self.sent.push((port, frame.into_wire().0.data().to_vec()));
     }
 
-    fn learned(&mut self, stream: StreamId, authenticated: &Authenticated) {
-        self.learned.push((stream, *authenticated));
+    fn learned(&mut self, sender: &Authenticated) {
+        self.learned.push(*sender);
     }
 }
 
 /// One session between two ports, with the other ends' crypto.
-struct Scene {
-    pipeline: Pipeline<Crypto>,
+struct SceneOf<P: Provider> {
+    pipeline: Pipeline<P>,
     ports: [PipelinePort; 2],
-    a_seals: RtpOutbound<Crypto>,
-    b_opens: RtpInbound<Crypto>,
-    a_seals_rtcp: RtcpOutbound<Crypto>,
-    b_opens_rtcp: RtcpInbound<Crypto>,
+    a_seals: RtpOutbound<P>,
+    b_opens: RtpInbound<P>,
+    a_seals_rtcp: RtcpOutbound<P>,
+    b_opens_rtcp: RtcpInbound<P>,
     out: Out,
 }
 
@@ -89,6 +91,8 @@ struct Setup {
     home: u16,
     resolved: bool,
     plain_a: bool,
+    suite_a: Suite,
+    suite_b: Suite,
 }
 
 impl Default for Setup {
@@ -105,19 +109,22 @@ impl Default for Setup {
             home: 0,
             resolved: true,
             plain_a: false,
+            suite_a: Suite::AeadAes128Gcm,
+            suite_b: Suite::AeadAes128Gcm,
         }
     }
 }
 
-fn key(fill: u8) -> MasterKey {
-    MasterKey::from_parts(Suite::AeadAes128Gcm, &[fill; 16], &[fill ^ 0xff; 12]).expect("right lengths")
+fn key(suite: Suite, fill: u8) -> MasterKey {
+    let (key, salt) = (vec![fill; suite.key_len()], vec![fill ^ 0xff; suite.salt_len()]);
+    MasterKey::from_parts(suite, &key, &salt).expect("right lengths")
 }
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("a literal")
 }
 
-impl Scene {
+impl<P: Provider> SceneOf<P> {
     fn new() -> Self {
         Self::with(&Setup::default())
     }
@@ -147,24 +154,23 @@ impl Scene {
             next_hops.iter().for_each(|table| table.resolve(NextHop(0), PEER_MAC.0));
         }
         let window = ReplayWindowSize::default();
-        let (a_key, b_key) = (key(1), key(2));
-        let stream = |open: &MasterKey, seal: &MasterKey, source: &str, egress: Egress, plain: bool| {
+        let (a_key, b_key) = (key(setup.suite_a, 1), key(setup.suite_b, 2));
+        let mut streams = Streams::<P>::with_capacity(Memory::Heap, 2).expect("a few lines");
+        let mut stream = |open: &MasterKey, seal: &MasterKey, source: &str, egress: Egress, plain: bool| {
             let keys = StreamKeys { open: (!plain).then_some(open), seal: Some(seal), replay_window: window };
-            let mut stream = Stream::<Crypto>::new(keys, rules, setup.learn);
+            let mut stream = StreamSetup::new(keys, rules, setup.learn);
             if setup.learn == Learn::Never {
                 stream.source = Some(Endpoint::from(address(source)));
                 stream.rtcp_source = stream.source;
             }
             stream.rtp_egress = Some(egress.clone());
             stream.rtcp_egress = Some(egress);
-            stream
+            streams.push(stream).expect("room for two");
         };
         let to_b = Egress::new(egress_port(1), address(setup.b_local), address(setup.b_remote), NextHop(0));
         let to_a = Egress::new(egress_port(0), address(setup.a_local), address(setup.a_remote), NextHop(0));
-        let streams = vec![
-            stream(&a_key, &b_key, setup.a_remote, to_b, setup.plain_a),
-            stream(&key(3), &key(4), setup.b_remote, to_a, false),
-        ];
+        stream(&a_key, &b_key, setup.a_remote, to_b, setup.plain_a);
+        stream(&key(setup.suite_b, 3), &key(setup.suite_a, 4), setup.b_remote, to_a, false);
         let port = |index| PipelinePort {
             index,
             mac: GATEWAY_MAC,
@@ -172,7 +178,7 @@ impl Scene {
             counters: Arc::new(QueueCounters::new()),
             punt_limit: TokenBucket::new(1_000_000, 1_000_000_000),
         };
-        Scene {
+        SceneOf {
             pipeline: Pipeline { worker: 0, lookup, streams, next_hops },
             ports: [port(0), port(1)],
             a_seals: RtpOutbound::new(&a_key),
@@ -188,7 +194,7 @@ impl Scene {
         let before: Vec<u64> = self.drops();
         let mut burst = Burst::new();
         burst.push(frame);
-        self.pipeline.process(&mut self.ports[0], burst, 1_000_000_000, &mut self.out);
+        self.pipeline.process(&mut self.ports[0], &mut burst, 1_000_000_000, &mut self.out);
         let after = self.drops();
         DropReason::ALL
             .iter()
@@ -208,14 +214,14 @@ impl Scene {
 
     fn srtp(&mut self, seq: u16, payload: &[u8]) -> Vec<u8> {
         let mut packet = rtp(seq, payload);
-        packet.extend([0; 16]);
+        packet.resize(packet.len() + self.a_seals.trailer(), 0);
         self.a_seals.seal(&mut packet, 12, SSRC, PacketIndex::new(0, seq)).expect("a fresh index");
         packet
     }
 
     fn srtcp(&mut self, index: u32) -> Vec<u8> {
         let mut packet = receiver_report();
-        packet.extend([0; 20]);
+        packet.resize(packet.len() + self.a_seals_rtcp.trailer(), 0);
         self.a_seals_rtcp.seal(&mut packet, index).expect("a fresh index");
         packet
     }

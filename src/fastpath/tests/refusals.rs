@@ -168,7 +168,7 @@ fn inspect_refuses_what_was_not_negotiated_or_is_malformed_inside() {
         packet[..header.len()].copy_from_slice(header);
         let header_len = if header[0] & 0x10 == 0 { 12 } else { 12 + 4 + usize::from(payload[3]) * 4 };
         packet.extend([0; 16]);
-        let mut seal = RtpOutbound::<Crypto>::new(&key(1));
+        let mut seal = RtpOutbound::<AesGcmProvider>::new(&key(Suite::AeadAes128Gcm, 1));
         seal.seal(&mut packet, header_len, SSRC, PacketIndex::new(0, 1)).expect("a fresh index");
         packet
     };
@@ -199,7 +199,7 @@ fn the_way_out_refuses_with_its_own_reason() {
     assert_eq!(scene.receive(media(&packet)), [R::NextHopUnresolved]);
 
     let mut scene = Scene::new();
-    scene.pipeline.streams[0].rtp_egress = None;
+    scene.pipeline.streams.set_egress(StreamId(0), None, true, false);
     let packet = scene.srtp(1, b"voice");
     assert_eq!(scene.receive(media(&packet)), [R::RemoteUnknown]);
 
@@ -225,7 +225,7 @@ fn the_way_out_refuses_with_its_own_reason() {
 #[test]
 fn index_of_an_earlier_run_is_refused() {
     use crate::srtp::SealError;
-    let mut seal = RtpOutbound::<Crypto>::new(&key(2));
+    let mut seal = RtpOutbound::<AesGcmProvider>::new(&key(Suite::AeadAes128Gcm, 2));
     seal.set_floor(PacketIndex::new(0, 100));
     let mut packet = rtp(99, b"voice");
     packet.extend([0; 16]);
