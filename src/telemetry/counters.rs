@@ -8,11 +8,14 @@
 //! Readers may see a burst half counted while traffic runs. The [`Balance`] is exact once the workers are
 //! quiescent: joined, or past a burst boundary that the reader has observed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use super::histogram::Histogram;
+use super::stage_clock::{PollGap, Stage};
+use crate::dpdk::HeapCounts;
 use crate::fastpath::DropReason;
 
 /// A 64-bit count with one writer and any number of readers.
@@ -91,6 +94,8 @@ pub struct QueueCounters {
     pub dropped: [Counter; DropReason::COUNT],
     /// TSC cycles from the RX burst that delivered a forwarded frame to the TX burst that took it.
     pub latency: Histogram,
+    /// TSC cycles from each poll of the queue to the next.
+    pub poll_gap: PollGap,
 }
 
 impl QueueCounters {
@@ -112,6 +117,7 @@ impl QueueCounters {
             handed_over_in: Counter::new(),
             dropped: [const { Counter::new() }; DropReason::COUNT],
             latency: Histogram::new(),
+            poll_gap: PollGap::new(),
         }
     }
 
@@ -159,17 +165,20 @@ pub struct WorkerCounters {
     pub panics: Counter,
     /// Streams put out of service because a panic happened on one of their frames.
     pub quarantined_streams: Counter,
+    /// 1 once the worker has locked itself out of the kernel.
+    pub lockdown: Counter,
+    /// Heap operations on the worker's thread since the end of its warm-up.
+    pub heap: Arc<HeapCounts>,
+    /// TSC cycles by [`Stage`], as last published.
+    pub stage_cycles: [Counter; Stage::COUNT],
+    /// Frames that entered each [`Stage`], as last published.
+    pub stage_frames: [Counter; Stage::COUNT],
 }
 
 impl WorkerCounters {
     /// All zero.
-    pub const fn new() -> Self {
-        Self {
-            loops: Counter::new(),
-            busy_loops: Counter::new(),
-            panics: Counter::new(),
-            quarantined_streams: Counter::new(),
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 }
 

@@ -77,8 +77,25 @@ How busy is a worker (a poll-mode core always shows 100 % to the kernel)?
 
     rate(voxlane_worker_busy_loops_total[1m]) / rate(voxlane_worker_loops_total[1m])
 
-Bucket bounds of `voxlane_latency_seconds` are fixed, five a decade from 1 µs to 1 s; the real bound of a bucket
-lies at most 3.2 % below its label.
+What does a packet cost in each stage, in TSC cycles?
+
+    rate(voxlane_stage_cycles_total{stage!=\"idle\"}[1m]) / rate(voxlane_stage_packets_total[1m])
+
+Did a worker ever stop polling (our stop-the-world), for how long, and in what?
+
+    topk(5, voxlane_poll_gap_max_seconds)
+
+A gap that the kernel or a hypervisor caused lands in whatever stage the worker was in, most often `idle`: look at
+`isolcpus`, interrupts and steal time. Stages: `rx`, `classify`, `find_stream`, `open`, `inspect`, `reencapsulate`,
+`seal`, `tx`, `handover` (taking frames over from other workers), `housekeeping` (commands and frames from the control
+thread), `idle` (polls that found nothing, and the loop around them).
+
+Does a worker use the heap? It must not:
+
+    voxlane_worker_heap_allocations_total + voxlane_worker_heap_frees_total > 0
+
+Bucket bounds of the histograms are fixed, five a decade up to 1 s: `voxlane_latency_seconds` from 1 µs,
+`voxlane_poll_gap_seconds` from 100 ns. The real bound of a bucket lies at most 3.2 % below its label.
 ";
 
 const DROP_REASONS_HEAD: &str = "# Drop reasons

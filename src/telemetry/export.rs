@@ -1,9 +1,10 @@
 //! The Prometheus page, made at each scrape.
 //!
 //! [`Exporter::render`] reads every source once, sets the counters and gauges of the `metrics` recorder and
-//! lets `metrics-exporter-prometheus` write them. Two things are done here because that exporter cannot:
-//! latency histograms (it wants every raw sample pushed; ours are counted by the workers, so their buckets
-//! are written directly) and a stable order of families and lines.
+//! lets `metrics-exporter-prometheus` write them. Three things are done here because that exporter cannot:
+//! histograms (it wants every raw sample pushed; ours are counted by the workers, so their buckets are
+//! written directly), a gauge one of whose labels changes (it never forgets a series) and a stable order of
+//! families and lines.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::families::{self, Family, FamilyKind};
 use super::histogram::HistogramSnapshot;
 use super::sources::{PoolEntry, PortEntry, QueueEntry, Telemetry, WorkerEntry};
+use super::stage_clock::Stage;
 use crate::fastpath::DropReason;
 
 /// Upper bounds of the exported latency buckets, in nanoseconds: five a decade from 1 µs to 1 s (the
@@ -52,6 +54,17 @@ pub const LATENCY_BOUNDS_NS: [u64; 31] = [
     630_000_000,
     1_000_000_000,
 ];
+
+/// Upper bounds of the exported poll-gap buckets, in nanoseconds: those of latency, and a decade below, because an
+/// empty poll takes some tens of nanoseconds.
+pub const POLL_GAP_BOUNDS_NS: [u64; LATENCY_BOUNDS_NS.len() + BELOW_1_US_NS.len()] = {
+    let mut bounds = [0; LATENCY_BOUNDS_NS.len() + BELOW_1_US_NS.len()];
+    let (below, above) = bounds.split_at_mut(BELOW_1_US_NS.len());
+    below.copy_from_slice(&BELOW_1_US_NS);
+    above.copy_from_slice(&LATENCY_BOUNDS_NS);
+    bounds
+};
+const BELOW_1_US_NS: [u64; 5] = [100, 160, 250, 400, 630];
 
 /// The percentiles of `voxlane_latency_percentile_seconds` and their label values.
 const PERCENTILES: [(f64, &str); 4] = [(50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9")];
@@ -98,6 +111,8 @@ impl Exporter {
         // One snapshot per queue, so that its histogram, percentiles and maximum belong together.
         let latencies: Vec<HistogramSnapshot> =
             telemetry.queues.iter().map(|queue| queue.counters.latency.snapshot()).collect();
+        let poll_gaps: Vec<HistogramSnapshot> =
+            telemetry.queues.iter().map(|queue| queue.counters.poll_gap.gaps.snapshot()).collect();
         metrics::with_local_recorder(&*self.recorder, || {
             telemetry.queues.iter().for_each(feed_queue);
             for (queue, latency) in telemetry.queues.iter().zip(&latencies) {
@@ -109,7 +124,9 @@ impl Exporter {
             feed_process(telemetry);
         });
         let mut page = in_stable_order(&self.page.render());
-        write_latency_histograms(&mut page, telemetry, &latencies);
+        write_histogram(&mut page, telemetry, &families::LATENCY, &LATENCY_BOUNDS_NS, &latencies);
+        write_histogram(&mut page, telemetry, &families::POLL_GAP, &POLL_GAP_BOUNDS_NS, &poll_gaps);
+        write_longest_poll_gaps(&mut page, telemetry);
         page
     }
 }
@@ -125,7 +142,7 @@ fn describe_families() {
         match family.kind {
             FamilyKind::Counter => metrics::describe_counter!(family.name, family.help),
             FamilyKind::Gauge => metrics::describe_gauge!(family.name, family.help),
-            // Written by `write_latency_histograms` with its own help line.
+            // Written by `write_histogram` with its own help line.
             FamilyKind::Histogram => {}
         }
     }
@@ -187,6 +204,15 @@ fn feed_worker(entry: &WorkerEntry) {
     ] {
         set_counter(&family, &[&worker], value.value());
     }
+    let counters = &*entry.counters;
+    set_counter(&families::WORKER_HEAP_ALLOCATIONS, &[&worker], counters.heap.allocations());
+    set_counter(&families::WORKER_HEAP_FREES, &[&worker], counters.heap.frees());
+    set_gauge(&families::WORKER_LOCKDOWN, &[&worker], counters.lockdown.value() as f64);
+    let stages = Stage::ALL.iter().zip(counters.stage_cycles.iter().zip(&counters.stage_frames));
+    for (stage, (cycles, frames)) in stages {
+        set_counter(&families::STAGE_CYCLES, &[&worker, stage.label()], cycles.value());
+        set_counter(&families::STAGE_PACKETS, &[&worker, stage.label()], frames.value());
+    }
 }
 
 fn feed_port(entry: &PortEntry) {
@@ -217,6 +243,7 @@ fn feed_process(telemetry: &Telemetry) {
     let build = &telemetry.build;
     set_gauge(&families::BUILD_INFO, &[&build.version, &build.dpdk, &build.crypto], 1.0);
     set_gauge(&families::SESSIONS, &[], (telemetry.sessions)() as f64);
+    set_gauge(&families::SESSION_MEMORY, &[], telemetry.session_memory as f64);
     set_gauge(&families::READY, &[], f64::from(u8::from((telemetry.ready)())));
     let started = telemetry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     set_gauge(&families::START_TIME, &[], started.as_secs_f64());
@@ -264,32 +291,60 @@ fn in_stable_order(page: &str) -> String {
     sorted
 }
 
-fn write_latency_histograms(page: &mut String, telemetry: &Telemetry, latencies: &[HistogramSnapshot]) {
+/// Writes a histogram per queue; `snapshots` are in the order of the queues, in TSC cycles.
+fn write_histogram(
+    page: &mut String,
+    telemetry: &Telemetry,
+    family: &Family,
+    bounds_ns: &[u64],
+    snapshots: &[HistogramSnapshot],
+) {
     if telemetry.queues.is_empty() {
         return;
     }
-    let Family { name, kind, help, .. } = families::LATENCY;
+    let Family { name, kind, help, .. } = family;
     // Writing into a String cannot fail.
     let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {}", kind.label());
-    for (entry, latency) in telemetry.queues.iter().zip(latencies) {
-        let values = [&entry.port, &entry.queue.to_string(), &entry.worker.to_string()];
-        let labels: Vec<String> = families::LATENCY
-            .labels
-            .iter()
-            .zip(values)
-            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-            .collect();
-        let labels = labels.join(",");
-        for bound_ns in LATENCY_BOUNDS_NS {
+    for (entry, snapshot) in telemetry.queues.iter().zip(snapshots) {
+        let labels = written_labels(family, &queue_labels(entry).each_ref().map(String::as_str));
+        for &bound_ns in bounds_ns {
             let bound_cycles = u128::from(bound_ns) * u128::from(telemetry.tsc_hz) / 1_000_000_000;
-            let count = latency.count_at_most(u64::try_from(bound_cycles).unwrap_or(u64::MAX));
+            let count = snapshot.count_at_most(u64::try_from(bound_cycles).unwrap_or(u64::MAX));
             let le = bound_ns as f64 / 1e9;
             let _ = writeln!(page, "{name}_bucket{{{labels},le=\"{le}\"}} {count}");
         }
-        let (count, sum) = (latency.count(), seconds(latency.sum(), telemetry.tsc_hz));
+        let (count, sum) = (snapshot.count(), seconds(snapshot.sum(), telemetry.tsc_hz));
         let _ = writeln!(page, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
         let _ = writeln!(page, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
     }
+}
+
+/// One line per queue that was polled twice.
+fn write_longest_poll_gaps(page: &mut String, telemetry: &Telemetry) {
+    let Family { name, kind, help, .. } = families::POLL_GAP_MAX;
+    let mut lines = String::new();
+    for entry in &telemetry.queues {
+        if let Some(longest) = entry.counters.poll_gap.longest() {
+            let [port, queue, worker] = queue_labels(entry);
+            let values = [&*port, &*queue, &*worker, longest.stage.label()];
+            let labels = written_labels(&families::POLL_GAP_MAX, &values);
+            let _ = writeln!(lines, "{name}{{{labels}}} {}", seconds(longest.cycles, telemetry.tsc_hz));
+        }
+    }
+    if !lines.is_empty() {
+        let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {}\n{lines}", kind.label());
+    }
+}
+
+/// Values of the labels `port`, `queue` and `worker`.
+fn queue_labels(entry: &QueueEntry) -> [String; 3] {
+    [entry.port.clone(), entry.queue.to_string(), entry.worker.to_string()]
+}
+
+fn written_labels(family: &Family, values: &[&str]) -> String {
+    debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
+    let labels = family.labels.iter().zip(values);
+    labels.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect::<Vec<_>>().join(",")
 }
 
 /// A label value as the text format wants it: backslash, quote and line feed escaped.

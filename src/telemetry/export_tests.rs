@@ -99,6 +99,14 @@ fn values_reach_the_series_that_they_belong_to() {
         ("voxlane_worker_busy_loops_total{worker=\"1\"}".to_owned(), 32.0),
         ("voxlane_worker_panics_total{worker=\"0\"}".to_owned(), 33.0),
         ("voxlane_quarantined_streams_total{worker=\"0\"}".to_owned(), 34.0),
+        (format!("voxlane_poll_gap_seconds_count{{{queue}}}"), 3.0),
+        (format!("voxlane_poll_gap_max_seconds{{{queue},stage=\"open\"}}"), 0.000003456),
+        ("voxlane_worker_heap_allocations_total{worker=\"0\"}".to_owned(), 35.0),
+        ("voxlane_worker_heap_frees_total{worker=\"0\"}".to_owned(), 36.0),
+        ("voxlane_worker_lockdown{worker=\"0\"}".to_owned(), 1.0),
+        ("voxlane_stage_cycles_total{worker=\"0\",stage=\"rx\"}".to_owned(), 3_000.0),
+        ("voxlane_stage_packets_total{worker=\"0\",stage=\"rx\"}".to_owned(), 300.0),
+        ("voxlane_stage_cycles_total{worker=\"1\",stage=\"idle\"}".to_owned(), 3_010.0),
         ("voxlane_port_rx_packets_total{port=\"net0\"}".to_owned(), 1001.0),
         ("voxlane_port_tx_packets_total{port=\"net0\"}".to_owned(), 1002.0),
         ("voxlane_port_missed_packets_total{port=\"net0\"}".to_owned(), 1003.0),
@@ -195,6 +203,7 @@ fn a_queue_that_forwarded_nothing_shows_no_latency_and_counts_of_zero() {
     assert!(!page.contains("voxlane_latency_percentile_seconds{"));
     assert!(!page.contains("voxlane_latency_max_seconds{"));
     assert!(page.contains("voxlane_latency_seconds_count{port=\"net0\",queue=\"0\",worker=\"0\"} 0\n"));
+    assert!(!page.contains("voxlane_poll_gap_max_seconds"));
     assert!(page.contains("voxlane_ready 0\n"));
 }
 
@@ -227,6 +236,26 @@ fn a_name_with_quotes_and_backslashes_is_escaped_everywhere() {
 fn bounds_rise_from_one_microsecond_to_one_second() {
     assert!(LATENCY_BOUNDS_NS.is_sorted_by(|a, b| a < b));
     assert_eq!((LATENCY_BOUNDS_NS.first(), LATENCY_BOUNDS_NS.last()), (Some(&1_000), Some(&1_000_000_000)));
+    assert!(POLL_GAP_BOUNDS_NS.is_sorted_by(|a, b| a < b));
+    assert_eq!(POLL_GAP_BOUNDS_NS.first(), Some(&100));
+}
+
+#[test]
+fn a_new_longest_poll_gap_takes_the_place_of_the_old_one_with_its_stage() {
+    let telemetry = Arc::new(fed(&Arc::default()));
+    let exporter = Exporter::new(Arc::clone(&telemetry));
+    let shown = || -> Vec<String> {
+        let page = exporter.render();
+        let of_queue = "voxlane_poll_gap_max_seconds{port=\"net0\",queue=\"0\"";
+        page.lines().filter(|line| line.starts_with(of_queue)).map(str::to_owned).collect()
+    };
+    let line = |stage: &str, value: &str| {
+        let labels = format!("port=\"net0\",queue=\"0\",worker=\"0\",stage=\"{stage}\"");
+        vec![format!("voxlane_poll_gap_max_seconds{{{labels}}} {value}")]
+    };
+    assert_eq!(shown(), line("open", "0.000003456"));
+    telemetry.queues[0].counters.poll_gap.record(5_000, || Stage::Housekeeping);
+    assert_eq!(shown(), line("housekeeping", "0.000005"), "one line, not one per stage");
 }
 
 /// The only test that installs a recorder for the process; the second must be refused, whichever of the

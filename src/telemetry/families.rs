@@ -86,6 +86,14 @@ families! {
         "Percentile of voxlane_latency_seconds since the start, never too low and at most 3.2 % too high.";
     LATENCY_MAX: Gauge "voxlane_latency_max_seconds" ["port", "queue", "worker"]
         "Largest latency since the start, exactly.";
+    POLL_GAP: Histogram "voxlane_poll_gap_seconds" ["port", "queue", "worker"]
+        "Time from one poll of the queue to the next, but for the worker's warm-up (its first 4096 rounds and lockdown).";
+    POLL_GAP_MAX: Gauge "voxlane_poll_gap_max_seconds" ["port", "queue", "worker", "stage"]
+        "Longest gap between two polls of the queue since the warm-up, exactly; stage is the one that took the largest share of it.";
+    STAGE_CYCLES: Counter "voxlane_stage_cycles_total" ["worker", "stage"]
+        "TSC cycles that the worker spent in the stage.";
+    STAGE_PACKETS: Counter "voxlane_stage_packets_total" ["worker", "stage"]
+        "Frames that entered the stage.";
     WORKER_LOOPS: Counter "voxlane_worker_loops_total" ["worker"]
         "Rounds of the worker over all its queues.";
     WORKER_BUSY_LOOPS: Counter "voxlane_worker_busy_loops_total" ["worker"]
@@ -94,6 +102,12 @@ families! {
         "Panics that the worker caught; each is a bug to report.";
     QUARANTINED_STREAMS: Counter "voxlane_quarantined_streams_total" ["worker"]
         "Streams put out of service because a panic happened on one of their frames.";
+    WORKER_HEAP_ALLOCATIONS: Counter "voxlane_worker_heap_allocations_total" ["worker"]
+        "Heap allocations on the worker's thread since its warm-up; stays 0, or there is a bug to report.";
+    WORKER_HEAP_FREES: Counter "voxlane_worker_heap_frees_total" ["worker"]
+        "Blocks of heap memory freed on the worker's thread since its warm-up; stays 0, or there is a bug to report.";
+    WORKER_LOCKDOWN: Gauge "voxlane_worker_lockdown" ["worker"]
+        "1 if the worker has locked itself out of the kernel: one system call on it would have ended the process.";
     PORT_RX_PACKETS: Counter "voxlane_port_rx_packets_total" ["port"]
         "Frames received, as the port's driver counts them.";
     PORT_TX_PACKETS: Counter "voxlane_port_tx_packets_total" ["port"]
@@ -116,6 +130,8 @@ families! {
         "Frames that the host side handled, by kind and by what became of them.";
     SESSIONS: Gauge "voxlane_sessions" []
         "Sessions in service.";
+    SESSION_MEMORY: Gauge "voxlane_session_memory_bytes" []
+        "Hugepage memory that holds the streams' state and keys, all of it taken at start.";
     READY: Gauge "voxlane_ready" []
         "1 if the gateway forwards traffic, 0 while it starts or drains; the same as the status of /ready.";
     BUILD_INFO: Gauge "voxlane_build_info" ["version", "dpdk", "crypto"]

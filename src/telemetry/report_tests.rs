@@ -87,7 +87,25 @@ fn json_holds_what_the_table_holds() {
     assert_eq!(json["dropped"]["frame_segmented"], 300);
     assert_eq!(json["latency"]["max_ns"], 2_345_678);
     assert_eq!(json["pools"][0]["in_use"], 0);
+    assert_eq!(json["queues"][1]["poll_gap"]["max_ns"], 3_456);
+    assert_eq!(json["queues"][1]["poll_gap"]["max_stage"], "open");
+    assert_eq!(json["queues"][1]["poll_gap"]["p50_ns"], 703);
+    assert_eq!(json["workers"][1]["worker"], 1);
+    assert_eq!(json["workers"][1]["heap_allocations"], 0);
+    assert_eq!(json["workers"][1]["lockdown"], false);
     assert!(json["duration_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+}
+
+#[test]
+fn the_longest_poll_gap_of_all_queues_and_each_worker_are_told() {
+    let telemetry = fed(&Arc::default());
+    telemetry.queues[1].counters.poll_gap.record(9_900, || Stage::Tx);
+    let text = FinalReport::collect(&telemetry).to_string();
+    assert!(text.contains("longest poll gap: 9.9 us on port net0 queue 1, in tx\n"), "{text}");
+    let worker = "worker 0: 35 heap allocations, 36 frees, locked out of the kernel\n";
+    assert!(text.contains(worker), "{text}");
+    let text = FinalReport::collect(&drained()).to_string();
+    assert!(text.contains("worker 1: 0 heap allocations, 0 frees\n"), "{text}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct Telemetry {
     pub host: Vec<HostEntry>,
     /// Sessions in service.
     pub sessions: Read<u64>,
+    /// Memory that the streams take, in bytes.
+    pub session_memory: u64,
     /// Whether the gateway forwards traffic: false while it starts and once it drains.
     pub ready: Read<bool>,
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::counters::{QueueCounters, WorkerCounters};
 use super::sources::*;
+use super::stage_clock::Stage;
+use crate::dpdk::HeapCounts;
 use crate::fastpath::DropReason;
 
 /// One GHz, so that a cycle is a nanosecond.
@@ -46,6 +48,7 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
             HostEntry { kind: "icmp", outcome: "limited", read: Box::new(|| 2002) },
         ],
         sessions: Box::new(|| 10_000),
+        session_memory: 5_504,
         ready: Box::new(move || ready.load(Ordering::Relaxed)),
     }
 }
@@ -71,14 +74,23 @@ fn queue(port: &str, queue: u16, worker: u16) -> QueueEntry {
     counters.latency.record_n(1_500, 600);
     counters.latency.record_n(20_000, 399);
     counters.latency.record(2_345_678);
+    counters.poll_gap.record(90, || Stage::Idle);
+    counters.poll_gap.record(3_456, || Stage::Open);
+    counters.poll_gap.record(700, || Stage::Tx);
     QueueEntry { port: port.to_owned(), queue, worker, counters: Arc::new(counters) }
 }
 
 fn worker(worker: u16) -> WorkerEntry {
-    let counters = WorkerCounters::new();
+    let mut counters = WorkerCounters::new();
     counters.loops.add(31);
     counters.busy_loops.add(32);
     counters.panics.add(33);
     counters.quarantined_streams.add(34);
+    counters.lockdown.add(1);
+    counters.heap = Arc::new(HeapCounts::of(35, 36));
+    for (n, (cycles, frames)) in counters.stage_cycles.iter().zip(&counters.stage_frames).enumerate() {
+        cycles.add(3_000 + n as u64);
+        frames.add(300 + n as u64);
+    }
     WorkerEntry { worker, counters: Arc::new(counters) }
 }
