@@ -8,8 +8,13 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, Parser, Subcommand};
 use voxlane::control::Gateway;
 use voxlane::control::config::Config;
+use voxlane::srtp::{AesGcmProvider, IpsecMbProvider, Provider};
 
 mod demo;
+
+/// Counts what workers take from the heap: nothing, or the metrics and the final report say so.
+#[global_allocator]
+static HEAP: voxlane::dpdk::CountingAllocator = voxlane::dpdk::CountingAllocator;
 
 /// Exit code of a run that lost, corrupted or mislaid a packet, or could not start.
 const EXIT_FAILED: u8 = 1;
@@ -35,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM or SIGINT
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the sessions' keys again
     Run(RunArgs),
     /// Check a configuration file and report every error in it
     Check(CheckArgs),
@@ -57,9 +62,23 @@ struct RunArgs {
     /// Write the final report as JSON to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Cryptographic library
+    #[arg(long, value_enum, default_value_t = Crypto::Auto)]
+    crypto: Crypto,
     /// Show debug messages and DPDK's own
     #[arg(short, long)]
     verbose: bool,
+}
+
+/// The library that opens and seals packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Crypto {
+    /// intel-ipsec-mb where it is installed, else aes-gcm
+    Auto,
+    /// intel-ipsec-mb, the fastest
+    IpsecMb,
+    /// RustCrypto's, portable
+    AesGcm,
 }
 
 #[derive(Args)]
@@ -109,7 +128,43 @@ fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     }
-    let mut gateway = match Gateway::start(&config, args.verbose) {
+    let reload = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload)) {
+        eprintln!("voxlane: cannot handle SIGHUP: {error}");
+        return ExitCode::from(EXIT_FAILED);
+    }
+    match choose_crypto(args.crypto) {
+        Ok(Crypto::AesGcm) => serve::<AesGcmProvider>(args, &config, &stop, &reload),
+        Ok(_) => serve::<IpsecMbProvider>(args, &config, &stop, &reload),
+        Err(error) => {
+            eprintln!("voxlane: --crypto ipsec-mb: {error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// The provider to use: [`Crypto::IpsecMb`] or [`Crypto::AesGcm`].
+fn choose_crypto(wanted: Crypto) -> Result<Crypto, voxlane::srtp::provider_ipsec_mb::IpsecMbError> {
+    if wanted == Crypto::AesGcm {
+        return Ok(Crypto::AesGcm);
+    }
+    match IpsecMbProvider::is_available() {
+        Ok(()) => {
+            let library = IpsecMbProvider::description().unwrap_or_default();
+            tracing::info!("crypto: intel-ipsec-mb {library}");
+            Ok(Crypto::IpsecMb)
+        }
+        Err(reason) if wanted == Crypto::Auto => {
+            tracing::warn!(%reason, "crypto: aes-gcm, which is slower, because intel-ipsec-mb cannot be used");
+            Ok(Crypto::AesGcm)
+        }
+        Err(reason) => Err(reason),
+    }
+}
+
+/// Runs the gateway until `stop` is set; reads the keys again whenever `reload` is.
+fn serve<P: Provider>(args: &RunArgs, config: &Config, stop: &AtomicBool, reload: &AtomicBool) -> ExitCode {
+    let mut gateway = match Gateway::<P>::start(config, args.verbose) {
         Ok(gateway) => gateway,
         Err(error) => {
             eprintln!("voxlane: {error}");
@@ -120,7 +175,13 @@ fn run(args: &RunArgs) -> ExitCode {
         tracing::info!("metrics at http://{address}/metrics");
     }
     tracing::info!(sessions = config.sessions.len(), workers = config.cores.workers.len(), "ready");
-    gateway.run(&stop);
+    gateway.run_and_reload(stop, reload, || match Config::load(&args.config) {
+        Ok(config) => Some(config),
+        Err(errors) => {
+            tracing::error!("the configuration is not valid any more; all keys stay:\n{errors}");
+            None
+        }
+    });
     tracing::info!("draining");
     let report = gateway.stop();
     eprintln!("{report}");

@@ -9,9 +9,13 @@
 pub mod config;
 pub mod gateway;
 pub mod host;
+pub mod placement;
 pub mod plan;
+pub mod pools;
 pub mod preflight;
 mod punt;
+pub mod rekey;
+pub mod rss;
 mod telemetry;
 
 pub use gateway::{Gateway, GatewayError};

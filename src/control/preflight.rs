@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Device};
+use super::placement::{PlacementError, Topology};
 use crate::dpdk;
 
 /// Where the locks of running gateways and the sockets of demos are.
@@ -24,19 +25,9 @@ pub enum PreflightError {
     /// Not enough privilege.
     #[error("voxlane needs root for hugepages and devices; run it with sudo or as a service")]
     NotRoot,
-    /// A configured core does not exist or is not allowed.
-    #[error(
-        "core {core} is not among the cores that this process may use ({allowed}); change [cores] or: taskset -pc 0-{} $$",
-        allowed_last
-    )]
-    CoreMissing {
-        /// The configured core.
-        core: u16,
-        /// Allowed cores.
-        allowed: String,
-        /// Highest core of the machine.
-        allowed_last: usize,
-    },
+    /// Workers and control cannot run where they are to run.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// Another gateway polls on the core.
     #[error(
         "core {core} is taken by the gateway with process id {pid}; choose another worker core, or stop that gateway: kill {pid}"
@@ -111,7 +102,7 @@ pub struct InstanceLock {
 /// [`PreflightError`], the first that applies.
 pub fn check(config: &Config) -> Result<InstanceLock, PreflightError> {
     check_root()?;
-    check_cores(config)?;
+    Topology::read(&dpdk::allowed_cores()).check_cores(&config.cores)?;
     check_devices(config)?;
     let lock = lock_instance(config, Path::new(RUNTIME_DIRECTORY))?;
     config.ports.iter().for_each(|port| remove_stale_socket(&port.device));
@@ -128,20 +119,6 @@ fn check_root() -> Result<(), PreflightError> {
     match effective.as_deref() {
         Some("0") => Ok(()),
         _ => Err(PreflightError::NotRoot),
-    }
-}
-
-fn check_cores(config: &Config) -> Result<(), PreflightError> {
-    let allowed = dpdk::allowed_cores();
-    let missing =
-        config.cores.workers.iter().chain(&config.cores.control).find(|core| !allowed.contains(core));
-    match missing {
-        None => Ok(()),
-        Some(&core) => Err(PreflightError::CoreMissing {
-            core,
-            allowed: allowed.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
-            allowed_last: allowed.last().copied().unwrap_or(0).into(),
-        }),
     }
 }
 

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use super::config::{Config, RtcpPolicy, Session};
+use super::config::{Config, Protection, RtcpPolicy, Session};
 use super::host::{Counters, Event, FrameKind, Host, Outcome};
 use super::plan::{self, Home};
+use super::rekey::{LegName, Planned, RekeyError, RekeyReport, Rekeying};
 use super::telemetry::SharedPort;
 use crate::dpdk::{Mbuf, Mempool};
 use crate::fastpath::{Command, LearnEvent, WorkerShared};
-use crate::session::{EgressPort, Endpoint, NextHop, NextHops, StreamId};
+use crate::session::{EgressPort, Endpoint, Journal, NextHop, NextHops, StreamId};
 
 /// How often link states are read.
 const LINK_INTERVAL_NS: u64 = 50_000_000;
@@ -36,6 +37,7 @@ pub(super) struct HostSide {
     homes: Vec<Vec<Home>>,
     /// Sources that a command was sent for, so that the packets under way do not ask again.
     learned: HashMap<(u16, StreamId, bool), Endpoint>,
+    rekeying: Rekeying,
     pool: Mempool,
 }
 
@@ -56,6 +58,7 @@ impl HostSide {
         pool: Mempool,
     ) -> Self {
         HostSide {
+            rekeying: Rekeying::new(&config.sessions, workers.len()),
             sessions: config.sessions.clone(),
             counts: hosts.iter().map(|_| Arc::new(HostCounts::new())).collect(),
             link_up: vec![false; hosts.len()],
@@ -82,7 +85,10 @@ impl HostSide {
         for worker in 0..self.workers.len() {
             busy |= self.take_punts(worker, now_ns);
             busy |= self.take_learned(worker);
+            // What changes of keys replaced is freed here, never by the worker.
+            while self.workers[worker].retired.pop().is_some() {}
         }
+        busy |= self.send_key_changes();
         if now_ns >= self.next_link_check_ns {
             self.next_link_check_ns = now_ns + LINK_INTERVAL_NS;
             self.check_links(now_ns, ports);
@@ -93,6 +99,41 @@ impl HostSide {
                 busy = true;
             }
             self.publish(port);
+        }
+        busy
+    }
+
+    /// Gives legs the keys that `config` has for them.
+    pub(super) fn rekey(&mut self, config: &Config, journal: Option<&mut Journal>) -> RekeyReport {
+        self.rekeying.apply(&mut self.sessions, config, journal)
+    }
+
+    /// Gives one leg new keys; `false` if it has them.
+    pub(super) fn set_keys(
+        &mut self,
+        session: &str,
+        leg: LegName,
+        protection: &Protection,
+        journal: Option<&mut Journal>,
+    ) -> Result<bool, RekeyError> {
+        let unknown = || RekeyError::UnknownSession { session: session.to_owned() };
+        let at = self.rekeying.position(session).ok_or_else(unknown)?;
+        self.rekeying.set_keys(&mut self.sessions, at, leg, protection, journal)
+    }
+
+    /// Sends what there is room for, in order.
+    fn send_key_changes(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(Planned { worker, change }) = self.rekeying.waiting.pop_front() {
+            let Some(shared) = self.workers.get(worker) else { continue };
+            match shared.commands.push(Command::SetKeys(change)) {
+                Ok(()) => busy = true,
+                Err(Command::SetKeys(change)) => {
+                    self.rekeying.waiting.push_front(Planned { worker, change });
+                    break;
+                }
+                Err(_) => {}
+            }
         }
         busy
     }

@@ -19,6 +19,8 @@ pub(super) type SharedPort = Arc<Mutex<Option<Port>>>;
 pub(super) struct Sources<'a> {
     pub(super) config: &'a Config,
     pub(super) crypto: &'static str,
+    /// In bytes.
+    pub(super) session_memory: u64,
     pub(super) tsc_hz: u64,
     /// By worker, then port.
     pub(super) queues: &'a [Vec<Arc<QueueCounters>>],
@@ -31,7 +33,8 @@ pub(super) struct Sources<'a> {
 }
 
 pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
-    let Sources { config, crypto, tsc_hz, queues, workers, pools, ports, host, ready } = sources;
+    let Sources { config, crypto, session_memory, tsc_hz, queues, workers, pools, ports, host, ready } =
+        sources;
     let queues = queues.iter().enumerate().flat_map(|(worker, queues)| {
         queues.iter().zip(&config.ports).map(move |(counters, port)| QueueEntry {
             port: port.name.clone(),
@@ -59,6 +62,7 @@ pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
         ports: config.ports.iter().zip(ports).map(|(port, shared)| port_entry(&port.name, shared)).collect(),
         host: host_entries(&host),
         sessions: Box::new(move || sessions),
+        session_memory,
         ready: Box::new(move || ready.load(Ordering::Acquire)),
     }
 }

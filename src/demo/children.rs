@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -49,12 +50,15 @@ pub(super) enum GeneratorEvent {
 }
 
 impl GatewayProcess {
-    pub(super) fn spawn(scene: &Scene) -> Result<Self, DemoError> {
+    pub(super) fn spawn(scene: &Scene, args: &DemoArgs) -> Result<Self, DemoError> {
         let (log, report) = (scene.file("gateway.log"), scene.file("gateway-report.json"));
         let executable = std::env::current_exe()
             .map_err(|reason| DemoError::Io { what: "finding the voxlane binary".to_owned(), reason })?;
         let mut command = Command::new(executable);
         command.arg("run").arg("--config").arg(scene.file("gateway.toml")).arg("--report").arg(&report);
+        command.arg("--crypto").arg(
+            args.crypto.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
+        );
         command.stdout(Stdio::null()).stderr(create(&log)?);
         Ok(GatewayProcess { process: Process::spawn(command, "the gateway")?, log, report })
     }
@@ -96,10 +100,19 @@ impl GatewayProcess {
     pub(super) fn stop(mut self) -> Result<(bool, Value), DemoError> {
         self.process.terminate();
         let status = self.process.wait(STOP_LIMIT);
-        let report = read_json(&self.report).ok_or_else(|| {
-            DemoError::Gateway(format!("it ended without a report:\n{}", read_log(&self.log)))
-        })?;
+        let report = read_json(&self.report)
+            .ok_or_else(|| DemoError::GatewayEnded { how: how_it_ended(status), log: read_log(&self.log) })?;
         Ok((status.is_some_and(|status| status.success()), report))
+    }
+}
+
+fn how_it_ended(status: Option<ExitStatus>) -> String {
+    match status {
+        None => "did not end in time".to_owned(),
+        Some(status) if status.signal() == Some(signal_hook::consts::SIGSYS) => {
+            "was ended because a worker made a system call under lockdown".to_owned()
+        }
+        Some(status) => format!("ended with {status}"),
     }
 }
 

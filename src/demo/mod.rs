@@ -46,6 +46,9 @@ pub struct DemoArgs {
     /// Core of the generator and of the gateway's control threads; the lowest allowed one if not given
     #[arg(long, value_name = "CORE")]
     generator_core: Option<u16>,
+    /// Cryptographic library of the gateway
+    #[arg(long, value_enum, default_value_t = crate::Crypto::Auto)]
+    crypto: crate::Crypto,
     /// Write the summary as JSON to this file (- for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,7 +69,9 @@ struct Summary {
 /// Runs the demo; the exit code is non-zero if one packet was lost, corrupted or unaccounted for.
 pub fn run(args: &DemoArgs) -> ExitCode {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    // The terminal going away must not leave the gateway behind, to which SIGHUP says something else.
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupted)) {
             eprintln!("voxlane demo: cannot handle signal {signal}: {error}");
             return ExitCode::from(EXIT_FAILED);
@@ -95,6 +100,8 @@ enum DemoError {
     Io { what: String, reason: std::io::Error },
     #[error("the gateway did not start:\n{0}")]
     Gateway(String),
+    #[error("the gateway {how} and left no report; its log:\n{log}")]
+    GatewayEnded { how: String, log: String },
     #[error("the generator did not finish: {0}")]
     Generator(String),
 }
@@ -114,7 +121,7 @@ fn demo(args: &DemoArgs, interrupted: &AtomicBool) -> Result<bool, DemoError> {
         scene.worker_core,
         scene.generator_core,
     );
-    let mut gateway = GatewayProcess::spawn(&scene)?;
+    let mut gateway = GatewayProcess::spawn(&scene, args)?;
     gateway.wait_until_ready(READY_LIMIT, interrupted)?;
     if let Some(address) = gateway.metrics_address() {
         eprintln!("gateway ready; metrics at http://{address}/metrics while the demo runs");
@@ -152,7 +159,7 @@ fn demo(args: &DemoArgs, interrupted: &AtomicBool) -> Result<bool, DemoError> {
     let generator_report = generator_report.ok_or_else(|| {
         DemoError::Generator(format!("it left no report; its log:\n{}", generator.log_tail()))
     })?;
-    let passed = generator_passed && gateway_passed;
+    let passed = generator_passed && gateway_passed && left_the_heap_alone(&gateway_report);
     let summary = Summary {
         verdict: if passed { "pass" } else { "fail" },
         seconds: args.seconds,
@@ -163,6 +170,15 @@ fn demo(args: &DemoArgs, interrupted: &AtomicBool) -> Result<bool, DemoError> {
     eprint!("{}", table::summary(&summary));
     write_json(args, &summary)?;
     Ok(passed)
+}
+
+/// Whether no worker allocated or freed anything after its warm-up.
+fn left_the_heap_alone(gateway: &serde_json::Value) -> bool {
+    let workers = gateway["workers"].as_array().filter(|workers| !workers.is_empty());
+    let is_zero = |worker: &serde_json::Value, key: &str| worker[key].as_u64() == Some(0);
+    workers.is_some_and(|workers| {
+        workers.iter().all(|worker| is_zero(worker, "heap_allocations") && is_zero(worker, "heap_frees"))
+    })
 }
 
 fn write_json(args: &DemoArgs, summary: &Summary) -> Result<(), DemoError> {

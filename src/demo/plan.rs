@@ -15,6 +15,8 @@ use super::{DemoArgs, DemoError};
 
 /// Memory of the gateway in MiB besides what the buffers take.
 const GATEWAY_MEMORY_MIB: u32 = 128;
+/// Octets of hugepages that a session takes at most.
+const SESSION_BYTES: u64 = 6144;
 /// Mbufs of the gateway: enough for full rings on both ports.
 const BUFFERS: u32 = 16_384;
 
@@ -107,13 +109,15 @@ fn session_plan(args: &DemoArgs) -> SessionPlan {
 
 fn gateway_config(scene: &Scene, name: &str, args: &DemoArgs) -> String {
     let plan = session_plan(args);
-    let memory = GATEWAY_MEMORY_MIB + BUFFERS * 2560 / (1 << 20);
+    let sessions = (u64::from(args.sessions) * SESSION_BYTES).div_ceil(1 << 20) as u32;
+    let memory = GATEWAY_MEMORY_MIB + BUFFERS * 2560 / (1 << 20) + sessions;
     // The well-known port if it is free, so that the printed address is the documented one.
     let metrics = std::net::TcpListener::bind("127.0.0.1:9464").map_or("127.0.0.1:0", |_| "127.0.0.1:9464");
     let mut text = format!(
         "[gateway]\nname = \"{name}\"\nstate_directory = \"none\"\n\n\
          [memory]\nhugepages_mib = {memory}\nbuffers = {BUFFERS}\n\n\
          [cores]\ncontrol = [{}]\nworkers = [{}]\n\n\
+         [worker]\nlockdown = true\n\n\
          [metrics]\nlisten = \"{metrics}\"\n\n\
          [sessions]\nfile = \"sessions.jsonl\"\n",
         scene.generator_core, scene.worker_core,

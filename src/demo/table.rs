@@ -141,6 +141,24 @@ pub(super) fn summary(summary: &Summary) -> String {
         let list: Vec<String> = drops.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
         let _ = writeln!(text, "drops     {}", list.join(", "));
     }
+    for worker in gateway["workers"].as_array().into_iter().flatten() {
+        let kernel = match worker["lockdown"].as_bool() {
+            Some(true) => "no system call (one would have ended it)",
+            _ => "system calls not ruled out",
+        };
+        let _ = writeln!(
+            text,
+            "worker    {}: {} heap allocations, {} frees, {kernel}",
+            count(worker, &["worker"]),
+            count(worker, &["heap_allocations"]),
+            count(worker, &["heap_frees"])
+        );
+    }
+    let gaps = gateway["queues"].as_array().into_iter().flatten().map(|queue| &queue["poll_gap"]);
+    if let Some(gap) = gaps.max_by_key(|gap| gap["max_ns"].as_u64()) {
+        let stage = gap["max_stage"].as_str().unwrap_or("-");
+        let _ = writeln!(text, "poll gap  at most {} µs, in {stage}", micros(&gap["max_ns"]));
+    }
     for pool in gateway["pools"].as_array().into_iter().flatten() {
         let _ = writeln!(
             text,

@@ -23,13 +23,19 @@ pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
     let allow_shared = section.boolean("allow_shared", false);
     let workers = section.required("workers", EXAMPLE).map(|given| {
         let before = given.scope.problems.count();
-        let workers = distinct(given.integers(0..=MAX_CORE), |core, line| {
-            given.scope.error(
-                line,
-                format_args!("workers names core {core} twice"),
-                "give each worker its own core",
-            );
-        });
+        let cores = given.integers(0..=MAX_CORE);
+        // In a test more workers than cores are of use; in service they would only wait for each other.
+        let workers = if allow_shared {
+            cores.into_iter().map(|(core, _)| core).collect()
+        } else {
+            distinct(cores, |core, line| {
+                given.scope.error(
+                    line,
+                    format_args!("workers names core {core} twice"),
+                    "give each worker its own core",
+                );
+            })
+        };
         if workers.is_empty() && given.scope.problems.count() == before {
             given.error("is empty", EXAMPLE);
         }
@@ -53,15 +59,25 @@ pub(super) fn cores(root: &Reader<'_, '_>, allowed: &[u16]) -> Cores {
 
     // On one core everything shares it, whatever the file says.
     if !allow_shared && allowed.len() > 1 {
+        let remedy = match apart(&workers, &control, allowed).as_slice() {
+            [] => "give the worker a core of its own, or set allow_shared = true for a test".to_owned(),
+            apart => format!("use workers = {apart:?}, or set allow_shared = true for a test"),
+        };
         for core in workers.iter().filter(|core| control.contains(core)) {
-            section.error(
-                format_args!("core {core} is both a worker's and a control core"),
-                "give the worker a core of its own, or set allow_shared = true for a test",
-            );
+            section.error(format_args!("core {core} is both a worker's and a control core"), &*remedy);
         }
     }
     section.finish();
     Cores { control, workers, allow_shared }
+}
+
+/// As many workers as there are, or as fit, on cores of their own: those that have one keep it.
+fn apart(workers: &[u16], control: &[u16], allowed: &[u16]) -> Vec<u16> {
+    let kept = workers.iter().filter(|core| !control.contains(core));
+    let free = allowed.iter().filter(|core| !control.contains(core) && !workers.contains(core));
+    let mut apart: Vec<u16> = kept.chain(free).take(workers.len()).copied().collect();
+    apart.sort_unstable();
+    apart
 }
 
 /// The cores without repetitions, in the order given; each repetition is handed to `twice`.
@@ -86,7 +102,7 @@ pub(super) fn allowed() -> Vec<u16> {
 }
 
 /// The kernel's list format: `0-3,8`.
-fn parse_cpu_list(list: &str) -> Vec<u16> {
+pub(in crate::control) fn parse_cpu_list(list: &str) -> Vec<u16> {
     list.trim()
         .split(',')
         .filter_map(|part| {
@@ -124,9 +140,23 @@ mod tests {
     fn sharing_needs_leave_unless_there_is_one_core() {
         let text = "[cores]\ncontrol = [1]\nworkers = [1]";
         let error = read(text, &[0, 1]).expect_err("core 1 is shared");
-        assert!(error.contains("t:1: cores: core 1 is both a worker's and a control core"), "{error}");
+        let expected = "t:1: cores: core 1 is both a worker's and a control core; use workers = [0], or set \
+                        allow_shared = true for a test";
+        assert!(error.contains(expected), "{error}");
+        let two =
+            read("[cores]\ncontrol = [0]\nworkers = [0, 1, 2]", &[0, 1, 2]).expect_err("core 0 is shared");
+        assert!(two.contains("; use workers = [1, 2], or set"), "as many as fit: {two}");
         assert!(read(text, &[1]).is_ok());
         assert!(read(&format!("{text}\nallow_shared = true"), &[0, 1]).is_ok());
+    }
+
+    #[test]
+    fn workers_share_a_core_only_where_sharing_is_allowed() {
+        let text = "[cores]\nworkers = [0, 1, 0, 1]";
+        let error = read(text, &[0, 1]).expect_err("two workers on core 0");
+        assert!(error.contains("workers names core 0 twice; give each worker its own core"), "{error}");
+        let cores = read(&format!("{text}\nallow_shared = true"), &[0, 1]).expect("allowed");
+        assert_eq!(cores.workers, [0, 1, 0, 1]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::model::{Leg, PayloadTypes, Protection, RemotePolicy, RtcpPolicy, Session};
-use crate::srtp::{MasterKey, Suite};
+use crate::srtp::{MasterKey, MasterKeys, Suite};
 
 /// First RTP port of a generated session.
 const FIRST_PORT: u16 = 10_000;
@@ -161,8 +161,8 @@ fn leg(
     let protection = match plan.suite {
         None => Protection::Plain,
         Some(suite) => Protection::Srtp {
-            remote_key: MasterKey::generate(suite, random),
-            local_key: MasterKey::generate(suite, random),
+            remote_keys: MasterKey::generate(suite, random).into(),
+            local_keys: MasterKey::generate(suite, random).into(),
         },
     };
     Leg {
@@ -207,9 +207,9 @@ struct LegLine<'s> {
     remote_rtcp: Option<SocketAddr>,
     suite: &'static str,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "secret")]
-    remote_key: Option<&'s MasterKey>,
+    remote_key: Option<&'s MasterKeys>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "secret")]
-    local_key: Option<&'s MasterKey>,
+    local_key: Option<&'s MasterKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_types: Option<Vec<u8>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,7 +230,7 @@ impl<'s> From<&'s Leg> for LegLine<'s> {
         };
         let (remote_key, local_key) = match &leg.protection {
             Protection::Plain => (None, None),
-            Protection::Srtp { remote_key, local_key } => (Some(remote_key), Some(local_key)),
+            Protection::Srtp { remote_keys, local_keys } => (Some(remote_keys), Some(local_keys)),
         };
         let learns = leg.remote.is_some() && leg.remote_policy == RemotePolicy::Learn;
         let all_types = leg.payload_types == PayloadTypes::ALL_BUT_RTCP;
@@ -249,9 +249,19 @@ impl<'s> From<&'s Leg> for LegLine<'s> {
     }
 }
 
-fn secret<S: serde::Serializer>(key: &Option<&MasterKey>, serializer: S) -> Result<S::Ok, S::Error> {
-    match key {
-        Some(key) => serializer.serialize_str(&key.to_sdes_inline()),
+/// One key as a string, several as an array, as the configuration takes them.
+fn secret<S: serde::Serializer>(keys: &Option<&MasterKeys>, serializer: S) -> Result<S::Ok, S::Error> {
+    match keys {
+        Some(keys) if keys.len() == 1 => serializer.serialize_str(&keys.active().to_sdes_inline()),
+        Some(keys) => serializer.collect_seq(keys.iter().map(InlineKey)),
         None => serializer.serialize_none(),
+    }
+}
+
+struct InlineKey<'k>(&'k MasterKey);
+
+impl Serialize for InlineKey<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_sdes_inline())
     }
 }

@@ -9,7 +9,7 @@ use super::reader::{Given, Reader, closest};
 use super::registry::{EndpointUse, KeyRole, KeyUse, LegRef};
 use super::session::World;
 use super::value::{edge_of, is_link_local_v6, not_unicast, socket_address};
-use crate::srtp::{MasterKey, MasterKeyError, Suite};
+use crate::srtp::{MasterKey, MasterKeyError, MasterKeys, MasterKeysError, Mki, MkiError, Suite};
 
 /// Ports below are the system's (RFC 6335 §6); voice never uses them.
 const MIN_LOCAL_PORT: u16 = 1024;
@@ -242,8 +242,7 @@ fn next_port(given: &Given<'_, '_>, local: Option<(usize, SocketAddr)>) -> Optio
 fn protection_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -> Option<Protection> {
     let remote_key = reader.optional("remote_key");
     let local_key = reader.optional("local_key");
-    let suites = "\"AEAD_AES_128_GCM\", \"AEAD_AES_256_GCM\", or \"none\" for plain RTP";
-    let given = reader.required("suite", &format!("add suite = {suites}"))?;
+    let given = reader.required("suite", &format!("add suite = {}", suites()))?;
     let text = given.string("AEAD_AES_128_GCM")?;
     if text == PLAIN {
         for key in [remote_key, local_key].into_iter().flatten() {
@@ -252,32 +251,103 @@ fn protection_of(world: &mut World<'_>, reader: &Reader<'_, '_>, this: LegRef) -
         return Some(Protection::Plain);
     }
     let Ok(suite) = text.parse::<Suite>() else {
-        given.error_showing(text, "is not a supported suite", format!("use {suites}"));
+        given.error_showing(text, "is not a supported suite", format!("use {}", suites()));
         return None;
     };
-    let mut key = |given: Option<Given<'_, '_>>, role: KeyRole| {
+    let mut keys = |given: Option<Given<'_, '_>>, role: KeyRole| {
         let name = role.key_name();
         let Some(given) = given else {
             let remedy = format!("add {name} = \"inline:...\", or set suite = \"none\" for plain RTP");
             reader.error(format_args!("{name} is missing"), remedy);
             return None;
         };
-        let key = key_of(&given, suite)?;
-        if let Err(taken) = world.registry.key(key.fingerprint(), KeyUse { leg: this, role }) {
-            let other = world.registry.describe_leg(taken.leg, given.scope.problems);
-            let what = format!("is also the {} of {other}, so nonces would repeat", taken.role.key_name());
-            given.error(what, "generate a fresh key for each");
+        let keys = keys_of(&given, suite)?;
+        for (key, line) in keys.iter().zip(key_lines(&given)) {
+            if let Err(taken) = world.registry.key(key.fingerprint(), KeyUse { leg: this, role }) {
+                let other = world.registry.describe_leg(taken.leg, given.scope.problems);
+                let what =
+                    format!("is also the {} of {other}, so nonces would repeat", taken.role.key_name());
+                Given { line, ..given }.error(what, "generate a fresh key for each");
+            }
         }
-        Some(key)
+        Some(keys)
     };
-    let remote_key = key(remote_key, KeyRole::Remote);
-    let local_key = key(local_key, KeyRole::Local);
-    Some(Protection::Srtp { remote_key: remote_key?, local_key: local_key? })
+    let remote_keys = keys(remote_key, KeyRole::Remote);
+    let local_keys = keys(local_key, KeyRole::Local);
+    Some(Protection::Srtp { remote_keys: remote_keys?, local_keys: local_keys? })
+}
+
+/// The suites there are, for a remedy.
+fn suites() -> String {
+    let names = Suite::ALL.map(|suite| format!("{:?}", suite.name()));
+    format!("{}, or {PLAIN:?} for plain RTP", names.join(", "))
+}
+
+/// One key as a string, or several as an array; errors say what is wrong and repeat nothing of a key.
+fn keys_of(given: &Given<'_, '_>, suite: Suite) -> Option<MasterKeys> {
+    let texts = match &given.node.value {
+        Value::String(text) => vec![(&**text, given.line)],
+        Value::Array(_) => given.strings("[\"inline:...|1:4\", \"inline:...|2:4\"]"),
+        other => {
+            let remedy = "write it in quotes, like \"inline:...\"";
+            given.wrong_kind(other, "a string or an array of strings", remedy);
+            return None;
+        }
+    };
+    let before = given.scope.problems.count();
+    let keys = texts.iter().filter_map(|(text, line)| key_of(&Given { line: *line, ..*given }, text, suite));
+    let keys: Vec<MasterKey> = keys.collect();
+    if given.scope.problems.count() > before || keys.len() < key_lines(given).count() {
+        return None;
+    }
+    let error = match MasterKeys::new(keys) {
+        Ok(keys) => return Some(keys),
+        Err(error) => error,
+    };
+    let fresh = "generate a fresh key for each";
+    let (number, what, remedy) = match error {
+        MasterKeysError::None => (1, "is empty".to_owned(), "give at least one key".to_owned()),
+        MasterKeysError::TooMany { actual } => {
+            (1, format!("has {actual} keys"), format!("give at most {}, without the oldest", MasterKeys::MAX))
+        }
+        MasterKeysError::Suite { number, first, .. } => {
+            (number, format!("has keys of other suites than {first}"), "use one suite".to_owned())
+        }
+        MasterKeysError::NoMki { number } => (
+            number,
+            format!("has several keys, but number {number} has no MKI"),
+            "write \"inline:...|VALUE:LENGTH\" for each".to_owned(),
+        ),
+        MasterKeysError::MkiLength { number, first, len } => (
+            number,
+            format!("has MKIs of {first} and of {len} bytes"),
+            "use one length for all keys of a leg's direction".to_owned(),
+        ),
+        MasterKeysError::SameMki { number } => (
+            number,
+            format!("has the MKI of key {number} twice"),
+            "give each key an MKI of its own".to_owned(),
+        ),
+        MasterKeysError::SameKey { number } => {
+            (number, format!("has key {number} twice under different MKIs"), fresh.to_owned())
+        }
+    };
+    let line = key_lines(given).nth(number.saturating_sub(1)).unwrap_or(given.line);
+    Given { line, ..*given }.error(what, remedy);
+    None
+}
+
+/// The lines on which the keys of a string or an array stand.
+fn key_lines<'g>(given: &'g Given<'_, '_>) -> impl Iterator<Item = u32> + use<'g> {
+    let elements = match &given.node.value {
+        Value::Array(items) => items.as_slice(),
+        _ => std::slice::from_ref(given.node),
+    };
+    elements.iter().map(|element| element.line)
 }
 
 /// The key, or an error that says what is wrong with its form and repeats nothing of it.
-fn key_of(given: &Given<'_, '_>, suite: Suite) -> Option<MasterKey> {
-    let text = given.string("inline:...")?;
+fn key_of(given: &Given<'_, '_>, text: &str, suite: Suite) -> Option<MasterKey> {
     let error = match MasterKey::from_sdes_inline(suite, text) {
         Ok(key) => return Some(key),
         Err(error) => error,
@@ -292,13 +362,37 @@ fn key_of(given: &Given<'_, '_>, suite: Suite) -> Option<MasterKey> {
             "does not start with \"inline:\"".to_owned(),
             "write \"inline:\" and the base64 of key and salt".to_owned(),
         ),
-        MasterKeyError::SeveralKeys => ("holds more than one key".to_owned(), "give exactly one".to_owned()),
-        MasterKeyError::Lifetime => {
-            ("has a lifetime (\"|...\"), which is not supported".to_owned(), "leave it out".to_owned())
-        }
-        MasterKeyError::Mki => (
-            "has an MKI (\"|value:length\"), which is not supported".to_owned(),
-            "leave it out at both ends".to_owned(),
+        MasterKeyError::SeveralKeys => (
+            "holds more than one key in a string".to_owned(),
+            "give an array with a string for each, [\"inline:...|1:4\", \"inline:...|2:4\"]".to_owned(),
+        ),
+        MasterKeyError::Fields => (
+            "has more behind the base64 than \"|LIFETIME|MKI:LENGTH\"".to_owned(),
+            "give each once and in this order, or leave them out".to_owned(),
+        ),
+        MasterKeyError::LifetimeForm => (
+            "has a lifetime (\"|...\") that is no number".to_owned(),
+            "write it like \"|2^31\" or leave it out".to_owned(),
+        ),
+        MasterKeyError::LifetimeTooLong => (
+            "has a lifetime of more than 2^48 packets".to_owned(),
+            "leave it out, that means 2^48".to_owned(),
+        ),
+        MasterKeyError::LifetimeTooShort => (
+            "has a lifetime of less than 2^20 packets, which is not supported".to_owned(),
+            "agree on a longer one, and change the key when it is time".to_owned(),
+        ),
+        MasterKeyError::Mki(MkiError::Form) => (
+            "has an MKI that is not \"|VALUE:LENGTH\"".to_owned(),
+            "write both as decimal numbers, like \"|1:4\"".to_owned(),
+        ),
+        MasterKeyError::Mki(MkiError::Length) => (
+            format!("has an MKI whose length is not 1 to {} bytes", Mki::MAX_LEN),
+            "use a shorter MKI at both ends".to_owned(),
+        ),
+        MasterKeyError::Mki(MkiError::Value) => (
+            "has an MKI whose value does not fit its length".to_owned(),
+            "give the length in bytes that packets carry".to_owned(),
         ),
         MasterKeyError::NotBase64 { at } => {
             (format!("is not base64 at character {} after \"inline:\"", at.saturating_add(1)), length)

@@ -85,6 +85,7 @@ fn build(file: FileId, text: &str, base_dir: &Path, problems: &Problems) -> Opti
     let srtp = sections::srtp(&root);
     let cores = cores::cores(&root, &cores::allowed());
     let (ports, all_addresses_known) = port::ports(&root);
+    let worker = sections::worker(&root, &ports);
     let memory = sections::memory(&root, &ports, cores.workers.len());
 
     let mut sessions = Vec::new();
@@ -98,7 +99,7 @@ fn build(file: FileId, text: &str, base_dir: &Path, problems: &Problems) -> Opti
     }
     root.finish();
     drop(world);
-    Some(Config { gateway, memory, cores, metrics, host, ports, srtp, sessions })
+    Some(Config { gateway, memory, cores, worker, metrics, host, ports, srtp, sessions })
 }
 
 /// Reads the sessions file that line `line` of the configuration names: one JSON object per line.

@@ -25,6 +25,7 @@ mod sections;
 mod session;
 mod value;
 
+pub(super) use cores::parse_cpu_list;
 pub use error::{ConfigError, ConfigErrors, SHOWN_ERRORS};
 pub use generate::{
     EVEN_PORTS_PER_ADDRESS, EndpointPlan, GenerateError, SessionPlan, generate_sessions, system_random,

@@ -9,7 +9,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::srtp::{MasterKey, ReplayWindowSize, Suite};
+use crate::dpdk::lockdown;
+use crate::srtp::{MasterKeys, ReplayWindowSize, Suite};
 use crate::wire::{IpNet, MacAddress};
 
 /// The whole configuration of one gateway process.
@@ -23,6 +24,8 @@ pub struct Config {
     pub memory: Memory,
     /// `[cores]`: where threads run.
     pub cores: Cores,
+    /// `[worker]`: how workers run.
+    pub worker: Worker,
     /// `[metrics]`: the Prometheus endpoint.
     pub metrics: Metrics,
     /// `[host]`: limits of the host function (ARP, ND, ICMP) and of punting.
@@ -62,6 +65,13 @@ pub struct Cores {
     pub workers: Vec<u16>,
     /// `true` if the operator allowed a core to be both a worker's and the control threads'.
     pub allow_shared: bool,
+}
+
+/// `[worker]`: how workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Whether workers lock themselves out of the kernel once they have warmed up; then all ports are kernel-free.
+    pub lockdown: bool,
 }
 
 /// `[metrics]`: the Prometheus endpoint.
@@ -125,6 +135,16 @@ pub enum Device {
     Virtual(String),
 }
 
+impl Device {
+    /// Whether polling the device never enters the kernel: PCI devices, and the virtual ones that are known for it.
+    pub fn is_kernel_free(&self) -> bool {
+        match self {
+            Device::Pci(_) => true,
+            Device::Virtual(devargs) => lockdown::is_kernel_free(devargs),
+        }
+    }
+}
+
 /// One call: two legs joined by the gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
@@ -185,12 +205,13 @@ pub enum RtcpPolicy {
 pub enum Protection {
     /// Plain RTP and RTCP, by the operator's explicit `suite = "none"`.
     Plain,
-    /// SRTP and SRTCP; both keys are of one suite.
+    /// SRTP and SRTCP; all keys are of one suite.
     Srtp {
-        /// The key the remote seals with: the gateway opens with it.
-        remote_key: MasterKey,
-        /// The key the gateway seals with; no other leg of the configuration has it.
-        local_key: MasterKey,
+        /// The keys the remote seals with: the gateway opens with whichever a packet names.
+        remote_keys: MasterKeys,
+        /// The keys of the gateway, which seals with the active one; no other leg of the configuration has
+        /// any of them.
+        local_keys: MasterKeys,
     },
 }
 
@@ -245,7 +266,18 @@ impl Protection {
     pub fn suite(&self) -> Option<Suite> {
         match self {
             Self::Plain => None,
-            Self::Srtp { local_key, .. } => Some(local_key.suite()),
+            Self::Srtp { local_keys, .. } => Some(local_keys.suite()),
+        }
+    }
+
+    /// Most octets that protection adds to an RTP packet in either direction: tag and MKI.
+    pub fn rtp_trailer(&self) -> usize {
+        match self {
+            Self::Plain => 0,
+            Self::Srtp { remote_keys, local_keys } => {
+                let trailer = |keys: &MasterKeys| keys.suite().rtp_tag_len() + keys.mki_len();
+                trailer(remote_keys).max(trailer(local_keys))
+            }
         }
     }
 

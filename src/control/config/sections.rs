@@ -1,11 +1,12 @@
-//! The sections that are one table each: `[gateway]`, `[memory]`, `[metrics]`, `[host]`, `[srtp]`,
+//! The sections that are one table each: `[gateway]`, `[memory]`, `[worker]`, `[metrics]`, `[host]`, `[srtp]`,
 //! `[sessions]`. Defaults and ranges are those of `docs/configuration.md`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::error::shown;
 use super::load::resolve;
-use super::model::{Gateway, HostLimits, Memory, Metrics, Port, Srtp};
+use super::model::{Gateway, HostLimits, Memory, Metrics, Port, Srtp, Worker};
 use super::reader::Reader;
 use crate::srtp::ReplayWindowSize;
 
@@ -78,6 +79,27 @@ pub(super) fn metrics(root: &Reader<'_, '_>) -> Metrics {
     }
     section.finish();
     metrics
+}
+
+/// Reads `[worker]` and checks that `ports` allow it.
+pub(super) fn worker(root: &Reader<'_, '_>, ports: &[Port]) -> Worker {
+    let mut worker = Worker { lockdown: false };
+    let Some(section) = root.section("worker") else {
+        return worker;
+    };
+    worker.lockdown = section.boolean("lockdown", worker.lockdown);
+    // A device that is missing or wrong was reported already and has no name.
+    for port in ports.iter().filter(|port| worker.lockdown && !port.device.name().is_empty()) {
+        if !port.device.is_kernel_free() {
+            let device = shown(port.device.name());
+            section.at("lockdown").error(
+                format_args!("= true, but polling {device} of port {} enters the kernel", shown(&port.name)),
+                "use a PCI device, net_memif, net_null or net_ring, or set lockdown = false",
+            );
+        }
+    }
+    section.finish();
+    worker
 }
 
 pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::tests::load_with_sessions;
 use super::*;
-use crate::srtp::Suite;
+use crate::srtp::{MasterKey, MasterKeys, Suite};
 
 fn plan(count: usize, suite: Option<Suite>) -> SessionPlan {
     let v4 = |a, b, d| IpAddr::V4(Ipv4Addr::new(10, a, b, d));
@@ -33,10 +33,8 @@ fn plan(count: usize, suite: Option<Suite>) -> SessionPlan {
 #[test]
 fn generated_sessions_come_back_from_their_file_as_they_were() {
     let mut sessions = Vec::new();
-    for (number, suite) in
-        [Some(Suite::AeadAes128Gcm), Some(Suite::AeadAes256Gcm), None].into_iter().enumerate()
-    {
-        let plan = SessionPlan { id_prefix: format!("{number} \"quoted\" \\ é-"), ..plan(30, suite) };
+    for (number, suite) in Suite::ALL.map(Some).into_iter().chain([None]).enumerate() {
+        let plan = SessionPlan { id_prefix: format!("{number} \"quoted\" \\ é-"), ..plan(60, suite) };
         let skip = number * 10;
         sessions
             .extend(generate_sessions(plan, system_random).expect("enough addresses").skip(skip).take(10));
@@ -53,9 +51,16 @@ fn generated_sessions_come_back_from_their_file_as_they_were() {
     sessions[3].a.rtcp = RtcpPolicy::Separate { local: address("10.1.0.1:40003"), remote: None };
     sessions[4].a.payload_types = [0, 8, 127].into_iter().collect();
     sessions[5].b.reduced_size_rtcp = false;
+    let suite = sessions[6].a.protection.suite().expect("an encrypted leg");
+    let key = |fields: &str| {
+        let text = format!("{}{fields}", *MasterKey::generate(suite, &mut system_random).to_sdes_inline());
+        MasterKey::from_sdes_inline(suite, &text).expect("a valid key")
+    };
+    let several = MasterKeys::new(vec![key("|2^31|7:4"), key("|8:4"), key("|9:4")]).expect("valid keys");
+    sessions[6].a.protection = Protection::Srtp { remote_keys: several, local_keys: key("|1:2").into() };
 
     let config = load_with_sessions(|path| {
-        assert_eq!(write_sessions_file(path, sessions.clone()).expect("the file can be written"), 30);
+        assert_eq!(write_sessions_file(path, sessions.clone()).expect("the file can be written"), 60);
     });
     assert!(config.unwrap_or_else(|errors| panic!("{errors}")).sessions == sessions);
 }

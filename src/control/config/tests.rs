@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::srtp::{MasterKey, ReplayWindowSize, Suite};
+use crate::srtp::{MasterKey, MasterKeys, ReplayWindowSize, Suite};
 
 /// The least that is a configuration.
 const MINIMAL: &str = r#"
@@ -140,10 +140,12 @@ fn a_session_has_its_ports_keys_and_policies() {
     assert_eq!(a.remote.map(|remote| remote.to_string()).as_deref(), Some("[fd00:1::2]:30000"));
     assert_eq!((a.remote_policy, a.rtcp, a.reduced_size_rtcp), (RemotePolicy::Pinned, RtcpPolicy::Mux, true));
     assert_eq!(a.payload_types.iter().collect::<Vec<_>>(), [0, 96]);
-    let key =
-        |number: usize| MasterKey::from_sdes_inline(Suite::AeadAes128Gcm, KEYS[number]).expect("a valid key");
-    assert_eq!(a.protection, Protection::Srtp { remote_key: key(0), local_key: key(1) });
-    assert_eq!(b.protection, Protection::Srtp { remote_key: key(2), local_key: key(3) });
+    let key = |number: usize| {
+        let key = MasterKey::from_sdes_inline(Suite::AeadAes128Gcm, KEYS[number]);
+        MasterKeys::from(key.expect("a valid key"))
+    };
+    assert_eq!(a.protection, Protection::Srtp { remote_keys: key(0), local_keys: key(1) });
+    assert_eq!(b.protection, Protection::Srtp { remote_keys: key(2), local_keys: key(3) });
     let rtcp = RtcpPolicy::Separate { local: "10.2.0.1:20001".parse().expect("valid"), remote: None };
     assert_eq!((b.remote, b.remote_policy, b.rtcp), (None, RemotePolicy::Learn, rtcp));
     assert_eq!((b.payload_types, b.reduced_size_rtcp), (PayloadTypes::ALL_BUT_RTCP, false));
