@@ -61,4 +61,6 @@ need_hugepages() {
 }
 
 RUST_VERSION=1.89
-BUILD_PACKAGES=(build-essential pkg-config libclang-dev dpdk libdpdk-dev procps)
+BUILD_PACKAGES=(build-essential pkg-config libclang-dev dpdk libdpdk-dev libipsec-mb-dev procps)
+# testpmd, whose drivers (net_pcap, net_memif) libdpdk-dev brings along, and what counts system calls.
+BENCH_PACKAGES=(dpdk-dev strace)

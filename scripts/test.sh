@@ -7,12 +7,12 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 TEST_PACKAGES=(
-    dpdk-dev iproute2 ethtool iputils-ping iputils-arping ndisc6 tcpdump tcpreplay
-    espeak-ng sox python3
+    dpdk-dev iproute2 ethtool iputils-ping iputils-arping ndisc6 tcpdump tcpreplay strace
+    espeak-ng sox python3 libsrtp2-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     prometheus curl
 )
-STEPS=(format clippy unit build e2e docs demo)
+STEPS=(format clippy unit build e2e docs demo bench)
 
 format() { cargo fmt --all --check; }
 clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -25,9 +25,11 @@ build() { cargo build --release --workspace --locked; }
 e2e() { cargo test --release --locked --test '*' -- --test-threads=1; }
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
 demo() { "${CARGO_TARGET_DIR:-target}/release/voxlane" demo --seconds 3 --sessions 200; }
+# That every measurement works; the figures of a shared machine mean nothing.
+bench() { scripts/bench.sh --smoke; }
 
 need_root test
-need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+need_packages "${BUILD_PACKAGES[@]}" "${BENCH_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 need_rust "$RUST_VERSION"
 need_hugepages 1536
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use voxlane::srtp::Suite;
+use voxlane::wire::MacAddress;
 
 use super::impair::Shares;
 use super::plan::Directions;
@@ -29,6 +30,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Write a sessions file with fresh keys to standard output.
     Sessions(Box<SessionsArgs>),
+    /// Write sealed frames of a gateway's sessions to a pcap file, for testers that replay one.
+    Pcap(Box<PcapArgs>),
 }
 
 /// How progress is shown.
@@ -42,6 +45,15 @@ pub enum Progress {
     None,
 }
 
+/// Which of a port's queues a packet goes out by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hop {
+    /// All packets to one local port of the gateway by one queue, as a NIC with RSS on that port would have it.
+    Fixed,
+    /// Each packet by a queue drawn at random: flows hop in mid-stream.
+    Random,
+}
+
 /// `voxload run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -53,6 +65,15 @@ pub struct RunArgs {
     /// such as net_memif0,role=client,id=0,socket=/run/voxlane/a.sock,socket-abstract=no. Once per port.
     #[arg(long = "port", value_name = "NAME=DEVICE", required = true, value_parser = port_device)]
     pub ports: Vec<(String, String)>,
+
+    /// Queue pairs of each of our ports. By default as many as the gateway has workers on memif, where both ends
+    /// must have the same number, and one on other devices.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub queues: Option<u16>,
+
+    /// Which queue of its port a packet goes out by.
+    #[arg(long, value_enum, default_value_t = Hop::Fixed)]
+    pub hop: Hop,
 
     /// Name of this instance of DPDK; give each process on the machine its own.
     #[arg(long, default_value = "voxload", value_name = "NAME")]
@@ -79,8 +100,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
 
-    /// Packets per second over all streams, evenly spread.
-    #[arg(long, value_name = "PPS", conflicts_with_all = ["ptime", "flood"], value_parser = clap::value_parser!(u64).range(1..))]
+    /// Packets per second over all streams, evenly spread. With --flood, they are sealed beforehand, nothing waits,
+    /// and a packet that the port does not take when it is due is lost.
+    #[arg(long, value_name = "PPS", conflicts_with = "ptime", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
 
     /// Milliseconds from packet to packet of each stream (20 by default), streams evenly spread.
@@ -101,7 +123,32 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 32_768, requires = "flood", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     pub chunk: u32,
 
-    /// Bytes of RTP payload before sealing; 32 of them are the generator's own header.
+    /// With --flood: packets to send before the clock counts. A gateway's first packet of a stream has more to do.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "flood")]
+    pub settle: u64,
+
+    /// With --flood: wait for lines of standard input. Each, such as "2" or "2 1500000", is a step of so many
+    /// seconds, as fast as the gateway goes or at so many packets per second, and is answered with one line of
+    /// JSON on standard output. The end of the input ends the run.
+    #[arg(long, requires = "flood", conflicts_with_all = ["seconds", "packets", "rate"])]
+    pub step: bool,
+
+    /// With --flood: no gateway is at the other end but a forwarder that changes nothing, such as testpmd in io
+    /// mode. Shows what the generator itself can do.
+    #[arg(long, requires = "flood")]
+    pub mirror: bool,
+
+    /// With --flood: keep no expanded keys but derive them for each packet. Slower outside the clock, and a tenth
+    /// of the memory: for a million sessions.
+    #[arg(long, requires = "flood")]
+    pub derive_keys: bool,
+
+    /// Open and compare each N-th packet only. Of the others, addresses, lengths, checksums and the RTP header
+    /// are compared.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "flood", value_parser = clap::value_parser!(u64).range(1..))]
+    pub verify_every: u64,
+
+    /// Bytes of RTP payload before sealing; 32 of them are the generator's own header, or 20 in a shorter one.
     #[arg(long, value_name = "BYTES", default_value_t = 160)]
     pub payload: usize,
 
@@ -151,6 +198,54 @@ pub struct RunArgs {
     /// Show DPDK's informational messages.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// `voxload pcap`.
+#[derive(Debug, Args)]
+pub struct PcapArgs {
+    /// The gateway's configuration: its sessions say what to write, sealed with which keys.
+    #[arg(long, value_name = "GATEWAY.toml")]
+    pub config: PathBuf,
+
+    /// The gateway's port into which the file is to be replayed: only streams that arrive there are written.
+    #[arg(long, value_name = "NAME")]
+    pub port: String,
+
+    /// The MAC address of that port. Left out, that of the configuration: mac, or mac=… in the device.
+    #[arg(long, value_name = "MAC")]
+    pub to_mac: Option<MacAddress>,
+
+    /// The MAC address that the frames come from.
+    #[arg(long, value_name = "MAC", default_value = "02:00:00:00:00:02")]
+    pub from_mac: MacAddress,
+
+    /// How many packets, the streams in turn.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub count: u64,
+
+    /// Use the first N sessions only.
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<usize>,
+
+    /// Bytes of RTP payload before sealing.
+    #[arg(long, value_name = "BYTES", default_value_t = 160)]
+    pub payload: usize,
+
+    /// Packets per second that the time stamps in the file show.
+    #[arg(long, value_name = "PPS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rate: u64,
+
+    /// First RTP sequence number of every stream; random below 32768 by default.
+    #[arg(long, value_name = "N")]
+    pub start_seq: Option<u16>,
+
+    /// Seed of everything random but the keys; the same seed gives the same SSRCs.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 /// `voxload sessions`.
@@ -248,7 +343,7 @@ mod tests {
         for pair in [
             ["--seconds=1", "--packets=1"],
             ["--rate=1", "--ptime=20"],
-            ["--rate=1", "--flood"],
+            ["--rate=1", "--step"],
             ["--ptime=20", "--flood"],
             ["--rtcp", "--flood"],
         ] {

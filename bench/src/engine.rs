@@ -14,9 +14,11 @@ use super::flood::Flood;
 use super::line::Line;
 use super::neighbours::Neighbours;
 use super::pace::Pacer;
+use super::payload::NUMBERED;
 use super::plan::Plan;
 use super::reports::Reports;
 use super::stats::Stats;
+use super::step::{Step, Steps};
 use super::traffic::{MAX_FRAMES_PER_STEP, Traffic};
 use super::verify::{Outcome, Verifier};
 
@@ -29,12 +31,13 @@ pub const STALL_NS: u64 = 20_000_000;
 /// After the last packet came, duplicates of it have this long to come, too.
 const LINGER_NS: u64 = 20_000_000;
 
-/// Set in a payload's send stamp that is the number of a pre-sealed packet and not a time.
-pub const NUMBERED: u64 = 1 << 63;
-
-/// Ends a run early: set by the main thread, read by the engine.
+/// Ends a run early, and orders its steps: the main thread's word to the engine.
 #[derive(Debug, Default)]
-pub struct Control(AtomicU8);
+pub struct Control {
+    state: AtomicU8,
+    /// Steps of a flood.
+    pub steps: Steps,
+}
 
 const RUN: u8 = 0;
 const STOP: u8 = 1;
@@ -43,22 +46,22 @@ const ABORT: u8 = 2;
 impl Control {
     /// Ends sending; what is out is still waited for.
     pub fn stop(&self) {
-        self.0.fetch_max(STOP, Ordering::Relaxed);
+        self.state.fetch_max(STOP, Ordering::Relaxed);
     }
 
     /// Ends all use of the ports at once.
     pub fn abort(&self) {
-        self.0.store(ABORT, Ordering::Relaxed);
+        self.state.store(ABORT, Ordering::Relaxed);
     }
 
     /// Whether sending is to end.
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != RUN
+        self.state.load(Ordering::Relaxed) != RUN
     }
 
     /// Whether the ports must not be used any more.
     pub fn is_aborted(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == ABORT
+        self.state.load(Ordering::Relaxed) == ABORT
     }
 }
 
@@ -89,12 +92,18 @@ pub struct PacedOptions {
 pub struct FloodOptions {
     /// Packets sealed beforehand at a time.
     pub chunk: usize,
-    /// Packets in all; `u64::MAX` if only time ends the run.
-    pub total: u64,
-    /// Time with the clock running after which the run ends, in nanoseconds.
-    pub limit_ns: u64,
     /// Packets on the way to one port at a time; `u64::MAX` for no limit.
     pub in_flight: u64,
+    /// Packets before the clock counts.
+    pub settle: u64,
+    /// If nothing moves for this long, packets on the way are given up, in nanoseconds.
+    pub stall_ns: u64,
+    /// What is sent, unless steps are ordered one by one.
+    pub step: Step,
+    /// Whether they are.
+    pub is_stepped: bool,
+    /// Whether there is no gateway at the other end but a forwarder that changes nothing.
+    pub is_mirrored: bool,
 }
 
 /// What the engine is told to do.
@@ -177,8 +186,8 @@ impl<L: Line> Engine<L> {
         match self.options.mode {
             Mode::Paced(options) => self.send_paced(options),
             Mode::Flood(options) => {
-                let frame_len = self.traffic.longest_frame();
-                Flood::new(options, frame_len, self.lines.len()).send(self);
+                let (frame_len, streams) = (self.traffic.longest_frame(), self.traffic.streams());
+                Flood::new(options, frame_len, self.lines.len(), streams, self.traffic.seed()).send(self);
             }
         }
         self.drain();
@@ -191,7 +200,7 @@ impl<L: Line> Engine<L> {
         let mut count = 0;
         let Self { lines, verifier, neighbours, .. } = self;
         for (port, line) in lines.iter_mut().enumerate() {
-            count += line.receive(&mut |frame, arrival_ns| {
+            count += line.receive(|frame, arrival_ns| {
                 if verifier.receive(port, frame, arrival_ns, in_ns) == Outcome::ForHost {
                     neighbours.receive(port, arrival_ns, frame);
                 }
@@ -205,7 +214,8 @@ impl<L: Line> Engine<L> {
     #[inline]
     pub(super) fn serve_neighbours(&mut self) {
         let now_ns = self.clock.now_ns();
-        if !self.neighbours.is_due(now_ns) {
+        // A mirror has no MAC address to ask for, and would send the question back.
+        if self.is_mirrored() || !self.neighbours.is_due(now_ns) {
             return;
         }
         let Self { lines, traffic, reports, neighbours, .. } = self;
@@ -242,7 +252,16 @@ impl<L: Line> Engine<L> {
         self.lines[self.traffic.tx_port(stream)].room() >= MAX_FRAMES_PER_STEP
     }
 
+    fn is_mirrored(&self) -> bool {
+        matches!(self.options.mode, Mode::Flood(FloodOptions { is_mirrored: true, .. }))
+    }
+
     fn prepare(&mut self) -> Result<(), PrepareError> {
+        if self.is_mirrored() {
+            // A memif server has no buffer to send into before its client has polled once.
+            self.poll();
+            return Ok(());
+        }
         let start_ns = self.clock.now_ns();
         let deadline_ns = start_ns.saturating_add(self.options.prepare_ns);
         let seconds = self.options.prepare_ns / 1_000_000_000;

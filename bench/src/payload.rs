@@ -8,12 +8,32 @@
 //!  | magic  | stream | sequence       | sent           | index << 8 | flags  | pattern …
 //! ```
 //!
+//! A payload that is shorter than that has the short form of twenty bytes, for what an Opus frame of silence or
+//! two milliseconds of G.711 take, and then the pattern, too:
+//!
+//! ```text
+//!  0        4          8                13      14      16      20
+//!  | stream | sequence | sent (40 bits) | flags | index | check | pattern …
+//! ```
+//!
 //! All fields are big-endian.
 
 use super::rng::Rng;
 
-/// Bytes of the header: the least that a payload can have.
+/// Bytes of the header.
 pub const HEADER_LEN: usize = 32;
+
+/// Bytes of the short form's header: the least that a payload can have.
+pub const SHORT_HEADER_LEN: usize = 20;
+
+/// Set in [`Payload::sent`] if that is the number of a pre-sealed packet and not a time.
+pub const NUMBERED: u64 = 1 << 63;
+
+/// The same in the 40 bits of the short form.
+const SHORT_NUMBERED: u64 = 1 << 39;
+
+/// Nanoseconds, as a power of two, of the short form's time stamps.
+const SHORT_SENT_SHIFT: u32 = 7;
 
 /// "VOXL".
 const MAGIC: u32 = 0x564f_584c;
@@ -65,31 +85,28 @@ pub enum Damage {
 }
 
 impl Payload {
-    /// Fills all of `buffer`, which holds at least [`HEADER_LEN`] bytes (checked when the run is set up);
+    /// Fills all of `buffer`, which holds at least [`SHORT_HEADER_LEN`] bytes (checked when the run is set up);
     /// a shorter one is left as it is, which the receiver then reports.
     #[inline]
     pub fn write(&self, buffer: &mut [u8]) {
-        let Some((header, pattern)) = buffer.split_first_chunk_mut::<HEADER_LEN>() else {
-            return;
-        };
-        *header = self.header();
-        let mut source = self.pattern();
-        let (words, rest) = pattern.as_chunks_mut::<8>();
-        for word in words {
-            *word = source.next_u64().to_be_bytes();
-        }
-        for (byte, value) in rest.iter_mut().zip(source.next_u64().to_be_bytes()) {
-            *byte = value;
+        if let Some((header, pattern)) = buffer.split_first_chunk_mut::<HEADER_LEN>() {
+            *header = self.header();
+            fill(pattern, self.pattern());
+        } else if let Some((header, pattern)) = buffer.split_first_chunk_mut::<SHORT_HEADER_LEN>() {
+            let short = self.shortened();
+            *header = short.short_header();
+            fill(pattern, short.pattern());
         }
     }
-
     /// Reads a payload and checks every byte of it.
     ///
     /// # Errors
     /// [`Damage`].
     #[inline]
     pub fn read(buffer: &[u8]) -> Result<Self, Damage> {
-        let (header, pattern) = buffer.split_first_chunk::<HEADER_LEN>().ok_or(Damage::Short)?;
+        let Some((header, pattern)) = buffer.split_first_chunk::<HEADER_LEN>() else {
+            return Self::read_short(buffer);
+        };
         let (words, _) = header.as_chunks::<8>();
         let [first, sequence, sent, last] = words else {
             return Err(Damage::Short);
@@ -106,6 +123,54 @@ impl Payload {
             flags: Flags(last as u8),
         };
         if payload.pattern_matches(pattern) { Ok(payload) } else { Err(Damage::Pattern) }
+    }
+
+    fn read_short(buffer: &[u8]) -> Result<Self, Damage> {
+        let (header, pattern) = buffer.split_first_chunk::<SHORT_HEADER_LEN>().ok_or(Damage::Short)?;
+        let number = |range: std::ops::Range<usize>| {
+            header[range].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let sent = number(8..13);
+        let payload = Payload {
+            stream: number(0..4) as u32,
+            sequence: number(4..8),
+            sent: match sent & SHORT_NUMBERED {
+                0 => sent << SHORT_SENT_SHIFT,
+                _ => NUMBERED | (sent & !SHORT_NUMBERED),
+            },
+            index: number(14..16),
+            flags: Flags(header[13]),
+        };
+        let is_intact = payload.short_header() == *header && payload.pattern_matches(pattern);
+        if is_intact { Ok(payload) } else { Err(Damage::Pattern) }
+    }
+
+    /// What of it the short form can say.
+    fn shortened(&self) -> Self {
+        let sent = match self.sent & NUMBERED {
+            0 => (self.sent >> SHORT_SENT_SHIFT & (SHORT_NUMBERED - 1)) << SHORT_SENT_SHIFT,
+            _ => NUMBERED | (self.sent & (SHORT_NUMBERED - 1)),
+        };
+        let (sequence, index) = (u64::from(self.sequence as u32), u64::from(self.index as u16));
+        Payload { sequence, sent, index, ..*self }
+    }
+
+    /// The short form's header of a payload that [`Payload::shortened`] made.
+    fn short_header(&self) -> [u8; SHORT_HEADER_LEN] {
+        let sent = match self.sent & NUMBERED {
+            0 => self.sent >> SHORT_SENT_SHIFT,
+            _ => SHORT_NUMBERED | (self.sent & (SHORT_NUMBERED - 1)),
+        };
+        let mut header = [0; SHORT_HEADER_LEN];
+        header[0..4].copy_from_slice(&self.stream.to_be_bytes());
+        header[4..8].copy_from_slice(&(self.sequence as u32).to_be_bytes());
+        header[8..13].copy_from_slice(&sent.to_be_bytes()[3..]);
+        header[13] = self.flags.0;
+        header[14..16].copy_from_slice(&(self.index as u16).to_be_bytes());
+        // Of another draw than the pattern behind it, so that the two are not the same bytes.
+        let check = self.pattern().next_u64().rotate_left(17) as u32;
+        header[16..20].copy_from_slice(&check.to_be_bytes());
+        header
     }
 
     fn pattern_matches(&self, pattern: &[u8]) -> bool {
@@ -139,6 +204,17 @@ impl Payload {
             mixed = Rng::new(mixed ^ word).next_u64();
         }
         Rng::new(mixed)
+    }
+}
+
+/// Fills `bytes` from `source`.
+fn fill(bytes: &mut [u8], mut source: Rng) {
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = source.next_u64().to_be_bytes();
+    }
+    for (byte, value) in rest.iter_mut().zip(source.next_u64().to_be_bytes()) {
+        *byte = value;
     }
 }
 
@@ -176,10 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn the_short_form_keeps_what_a_receiver_compares() {
+        for len in SHORT_HEADER_LEN..HEADER_LEN {
+            for sent in [NUMBERED | 0x12_3456_7890, 99_999_999_999] {
+                let payload = Payload { sent, ..PAYLOAD };
+                let mut buffer = vec![0xee; len];
+                payload.write(&mut buffer);
+                let read = Payload::read(&buffer).expect("undamaged");
+                assert_eq!((read.stream, read.sequence, read.flags), (20_001, 77, Flags::HELD_BACK));
+                assert_eq!(read.index, PAYLOAD.index & 0xffff);
+                assert!(sent.abs_diff(read.sent) < 1 << SHORT_SENT_SHIFT, "{sent} {}", read.sent);
+                if sent & NUMBERED != 0 {
+                    assert_eq!(read.sent, sent, "a number is exact");
+                }
+                for bit in 0..len * 8 {
+                    let mut damaged = buffer.clone();
+                    damaged[bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(Payload::read(&damaged), Err(Damage::Pattern), "bit {bit} of {len} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_length_is_safe_and_short_ones_are_refused() {
         let mut buffer = [0; 200];
         PAYLOAD.write(&mut buffer);
-        for len in 0..HEADER_LEN {
+        for len in 0..SHORT_HEADER_LEN {
             assert_eq!(Payload::read(&buffer[..len]), Err(Damage::Short));
             let mut short = vec![9; len];
             PAYLOAD.write(&mut short);

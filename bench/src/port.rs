@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use voxlane::dpdk::{Attach, Eal, MAX_BURST, Mbuf, Mempool, Port, PortConfig, RxQueue, TxQueue};
-use voxlane::wire::MacAddress;
+use voxlane::wire::{MacAddress, ipv4, ipv6};
 
+use super::cli::Hop;
 use super::clock::Clock;
 use super::line::Line;
 use super::plan::Plan;
+use super::rng::Rng;
 use super::traffic::{FRAME_ROOM, Sink};
 
 /// Descriptors per RX and TX ring: memif's own default.
@@ -67,14 +69,37 @@ struct Opened {
     port: Port,
 }
 
+/// How packets are spread over the queues of each port.
+#[derive(Debug, Clone, Copy)]
+pub struct Spread {
+    /// Queue pairs, where the user said so.
+    pub queues: Option<u16>,
+    /// Queue pairs of a memif port otherwise: as many as the gateway's end has. The driver (22.11) takes a queue
+    /// that the other end lacks for the first one, and two queues on one ring lose and double packets.
+    pub memif_queues: u16,
+    /// Which queue a packet goes out by.
+    pub hop: Hop,
+    /// Seed of [`Hop::Random`].
+    pub seed: u64,
+}
+
 /// One port's queues and the buffers for it.
 pub struct PortLine {
-    rx: RxQueue,
-    tx: TxQueue,
+    queues: Vec<Queue>,
+    /// Queue to receive from next.
+    next: usize,
+    hop: Hop,
+    rng: Rng,
     pool: Mempool,
     clock: Clock,
     /// Empty buffers, taken from the pool in bulk; the last one is the current slot.
     spare: ArrayVec<Mbuf, MAX_BURST>,
+}
+
+/// One queue pair with the frames that are to leave by it.
+struct Queue {
+    rx: RxQueue,
+    tx: TxQueue,
     waiting: ArrayVec<Mbuf, MAX_BURST>,
 }
 
@@ -83,20 +108,26 @@ impl Ports {
     ///
     /// # Errors
     /// [`PortError::Dpdk`].
-    pub fn open(eal: &Eal, plan: &Plan<'_>, clock: Clock) -> Result<(Ports, Vec<PortLine>), PortError> {
+    pub fn open(
+        eal: &Eal,
+        plan: &Plan<'_>,
+        clock: Clock,
+        spread: Spread,
+    ) -> Result<(Ports, Vec<PortLine>), PortError> {
         let mut ports = Vec::with_capacity(plan.ports.len());
         let mut lines = Vec::with_capacity(plan.ports.len());
         for (number, planned) in plan.ports.iter().enumerate() {
             let name = &planned.gateway.name;
             let refused = |error| PortError::Dpdk { name: name.clone(), error };
             let attached = Attach::new(eal, &planned.device).map_err(refused)?;
-            let buffers = 2 * u32::from(DESCRIPTORS) + SPARE_BUFFERS;
+            let count = spread.queues_of(&planned.device);
+            let buffers = 2 * u32::from(DESCRIPTORS) * u32::from(count) + SPARE_BUFFERS;
             let pool_name = format!("voxload{number}");
             let socket = attached.info().socket;
             let pool = Mempool::new(eal, &pool_name, buffers, POOL_CACHE, FRAME_ROOM as u16, socket);
             let pool = pool.map_err(refused)?;
             let config = PortConfig {
-                queues: 1,
+                queues: count,
                 mtu: planned.gateway.mtu,
                 rx_descriptors: DESCRIPTORS,
                 tx_descriptors: DESCRIPTORS,
@@ -104,14 +135,16 @@ impl Ports {
                 promiscuous: false,
             };
             let (port, queues) = attached.configure(&config, std::slice::from_ref(&pool)).map_err(refused)?;
-            lines.extend(queues.into_iter().map(|(rx, tx)| PortLine {
-                rx,
-                tx,
-                pool: pool.clone(),
+            let queues = queues.into_iter().map(|(rx, tx)| Queue { rx, tx, waiting: ArrayVec::new() });
+            lines.push(PortLine {
+                queues: queues.collect(),
+                next: 0,
+                hop: spread.hop,
+                rng: Rng::new(spread.seed ^ number as u64),
+                pool,
                 clock,
                 spare: ArrayVec::new(),
-                waiting: ArrayVec::new(),
-            }));
+            });
             ports.push(Opened { name: name.clone(), device: planned.device.clone(), port });
         }
         Ok((Ports { ports }, lines))
@@ -150,6 +183,39 @@ impl Ports {
     /// The first port whose link is down, by the gateway's name for it.
     pub fn link_down(&self) -> Option<&str> {
         self.ports.iter().find(|opened| !opened.port.link().up).map(|opened| opened.name.as_str())
+    }
+}
+
+impl Spread {
+    fn queues_of(&self, device: &str) -> u16 {
+        let default = if device.starts_with("net_memif") { self.memif_queues } else { 1 };
+        self.queues.unwrap_or(default).max(1)
+    }
+}
+
+impl PortLine {
+    /// The queue for a frame.
+    #[inline]
+    fn queue_for(&mut self, frame: &[u8]) -> usize {
+        let count = self.queues.len();
+        match self.hop {
+            _ if count == 1 => 0,
+            Hop::Random => self.rng.below(count as u64) as usize,
+            // Media ports are even (RFC 3550 §11), so the lowest bit says nothing.
+            Hop::Fixed => usize::from(destination_port(frame) >> 1) % count,
+        }
+    }
+}
+
+/// The UDP destination port of a frame of ours, which has no IP options or extension headers; 0 without one.
+fn destination_port(frame: &[u8]) -> u16 {
+    let word =
+        |at: usize| frame.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]));
+    let (ethertype, ip) = if word(12) == 0x8100 { (word(16), 18) } else { (word(12), 14) };
+    match ethertype {
+        0x0800 => word(ip + ipv4::HEADER_LEN + 2),
+        0x86dd => word(ip + ipv6::HEADER_LEN + 2),
+        _ => 0,
     }
 }
 
@@ -203,13 +269,12 @@ impl Sink for PortLine {
 
     #[inline]
     fn commit(&mut self, len: usize, _is_valid: bool) {
-        if self.waiting.is_full() {
-            return;
-        }
         if let Some(mut buffer) = self.spare.pop()
             && buffer.resize(len)
         {
-            self.waiting.push(buffer);
+            let queue = self.queue_for(buffer.data());
+            // `room` saw to it that there is space whichever queue it is.
+            let _ = self.queues[queue].waiting.try_push(buffer);
         }
     }
 
@@ -222,7 +287,8 @@ impl Sink for PortLine {
 impl Line for PortLine {
     #[inline]
     fn room(&mut self) -> usize {
-        let free = MAX_BURST - self.waiting.len();
+        let fullest = self.queues.iter().map(|queue| queue.waiting.len()).max().unwrap_or(0);
+        let free = MAX_BURST - fullest;
         if self.spare.len() < free && !self.pool.alloc_bulk(&mut self.spare) {
             return free.min(self.spare.len());
         }
@@ -231,24 +297,53 @@ impl Line for PortLine {
 
     #[inline]
     fn flush(&mut self) {
-        if !self.waiting.is_empty() {
-            self.tx.tx_burst(&mut self.waiting);
+        for queue in self.queues.iter_mut().filter(|queue| !queue.waiting.is_empty()) {
+            queue.tx.tx_burst(&mut queue.waiting);
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.waiting.len()
+    #[inline]
+    fn offer(&mut self, frame: &[u8]) {
+        if let Some(mut buffer) = self.spare.pop()
+            && buffer.resize(frame.len())
+        {
+            buffer.data_mut().copy_from_slice(frame);
+            let queue = self.queue_for(frame);
+            // `room` saw to it that there is space whichever queue it is.
+            let _ = self.queues[queue].waiting.try_push(buffer);
+        }
     }
 
     #[inline]
-    fn receive(&mut self, each: &mut dyn FnMut(&mut [u8], u64)) -> usize {
+    fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.waiting.len()).sum()
+    }
+
+    fn discard(&mut self) -> usize {
+        let count = self.waiting();
+        for queue in &mut self.queues {
+            Mbuf::free_all(&mut queue.waiting);
+        }
+        count
+    }
+
+    #[inline]
+    fn receive(&mut self, mut each: impl FnMut(&mut [u8], u64)) -> usize {
         let mut frames = ArrayVec::<Mbuf, MAX_BURST>::new();
-        let count = self.rx.rx_burst(&mut frames);
+        // One burst at most, from the queues in turn.
+        for _ in 0..self.queues.len() {
+            self.next = (self.next + 1) % self.queues.len();
+            if self.queues[self.next].rx.rx_burst(&mut frames) > 0 {
+                break;
+            }
+        }
+        let count = frames.len();
         if count > 0 {
             let now_ns = self.clock.now_ns();
             for frame in &mut frames {
                 each(frame.data_mut(), now_ns);
             }
+            Mbuf::free_all(&mut frames);
         }
         count
     }
@@ -257,6 +352,30 @@ impl Line for PortLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_destination_port_is_found_behind_every_header() {
+        let frame = |ethertype: &[u8], ip: usize| {
+            let mut frame = vec![0; 12];
+            frame.extend(ethertype);
+            frame.resize(frame.len() + ip + 2, 0);
+            frame.extend(20_002_u16.to_be_bytes());
+            frame
+        };
+        assert_eq!(destination_port(&frame(&[0x08, 0x00], 20)), 20_002);
+        assert_eq!(destination_port(&frame(&[0x86, 0xdd], 40)), 20_002);
+        assert_eq!(destination_port(&frame(&[0x81, 0x00, 0, 7, 0x08, 0x00], 20)), 20_002);
+        assert_eq!(destination_port(&frame(&[0x08, 0x06], 20)), 0, "ARP has none");
+        assert_eq!(destination_port(&[0x08; 13]), 0, "a fragment of a frame");
+    }
+
+    #[test]
+    fn memif_ports_have_a_queue_for_each_worker_and_others_one() {
+        let spread = Spread { queues: None, memif_queues: 4, hop: Hop::Fixed, seed: 0 };
+        assert_eq!(spread.queues_of("net_memif0,role=client"), 4);
+        assert_eq!(spread.queues_of("net_af_packet0,iface=x"), 1);
+        assert_eq!(Spread { queues: Some(2), ..spread }.queues_of("net_memif0"), 2);
+    }
 
     #[test]
     fn the_socket_to_wait_for_is_that_of_a_memif_client() {

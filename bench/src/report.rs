@@ -86,6 +86,13 @@ pub struct Report {
     pub corrupted: u64,
     /// Frames that belong to no stream.
     pub unexpected: u64,
+    /// Packets sent before the clock counted; they are in no rate.
+    pub settled: u64,
+    /// Packets that a port did not take when they were due; they are among the lost.
+    pub refused: u64,
+    /// In a flood, the share of the time in which the generator could send no more before the gateway relayed
+    /// something. Near 0, the generator is what is slow.
+    pub waiting_share: Option<f64>,
     /// Time in which was sent, in seconds; in a flood, the time with the clock running.
     pub seconds: f64,
     /// Packets sent per second of that time.
@@ -163,6 +170,8 @@ impl Report {
             if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
         let (sent, received) = (stats.sent.value(), stats.received.value());
+        let settled = stats.settled.value();
+        let waiting = if seconds > 0.0 { stats.waiting_ns.value() as f64 / 1e9 / seconds } else { 0.0 };
         let impaired = |kind: Kind| stats.impaired[kind.index()].value();
         let mut report = Report {
             sent,
@@ -173,9 +182,12 @@ impl Report {
             auth_failed: stats.auth_failed.value(),
             corrupted: stats.corrupted.value(),
             unexpected: stats.unexpected.value(),
+            settled,
+            refused: stats.refused.value(),
+            waiting_share: setup.flood.then_some(waiting),
             seconds,
-            pps_sent: per_second(sent),
-            pps_received: per_second(received),
+            pps_sent: per_second(sent.saturating_sub(settled)),
+            pps_received: per_second(received.saturating_sub(settled)),
             latency_ns: Latency::of(&stats.latency.snapshot()),
             streams: setup.streams,
             sessions: setup.sessions,
@@ -293,6 +305,9 @@ impl fmt::Display for Report {
             }
         }
         if self.mode == "flood" {
+            if let Some(share) = self.waiting_share {
+                writeln!(f, "  The generator waited for the gateway in {:.0} % of the time.", share * 100.0)?;
+            }
             writeln!(
                 f,
                 "  Packets were sealed before and checked after the clock ran; latency is from a side table of send times."

@@ -8,9 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use voxlane::control::config::{Leg, Protection, RtcpPolicy};
-use voxlane::srtp::{
-    AesGcmProvider, OpenError, ReplayWindowSize, RtcpInbound, RtcpOutbound, SRTCP_INDEX_LEN, TAG_LEN,
-};
+use voxlane::srtp::{AesGcmProvider, OpenError, ReplayWindowSize, RtcpInbound, RtcpOutbound};
 use voxlane::wire::MacAddress;
 use voxlane::wire::rtcp::{Compound, Repr, SenderInfo, emit_compound};
 use voxlane::wire::rtp::{RtpTime, Ssrc};
@@ -20,9 +18,6 @@ use super::plan::{Plan, StreamPlan};
 use super::stats::Stats;
 use super::track::{Arrival, Tracker};
 use super::traffic::{Sink, Traffic};
-
-/// Octets that SRTCP adds: tag and index word.
-const TRAILER_LEN: usize = TAG_LEN + SRTCP_INDEX_LEN;
 
 /// The CNAME of every stream; one endpoint plays them all (RFC 7022 would have one per endpoint).
 const CNAME: &[u8] = b"voxload";
@@ -64,7 +59,7 @@ impl Reports {
                     template: Template::new(source, destination, macs[stream.tx_port], vlan)?,
                     seal: match &stream.sender.protection {
                         Protection::Plain => None,
-                        Protection::Srtp { remote_key, .. } => Some(RtcpOutbound::new(remote_key)),
+                        Protection::Srtp { remote_keys, .. } => Some(RtcpOutbound::new(remote_keys.active())),
                     },
                     ssrc: identity.ssrc,
                     id: stream.id,
@@ -116,7 +111,7 @@ impl ReportSender {
         let start = self.template.len();
         let mut len = emit_compound(&packets, frame.get_mut(start..)?).ok()?;
         if let Some(seal) = &mut self.seal {
-            len += TRAILER_LEN;
+            len += seal.trailer();
             seal.seal(frame.get_mut(start..start + len)?, number).ok()?;
         }
         Some(self.template.finish(frame, len))
@@ -137,8 +132,8 @@ impl ReportReceiver {
         ReportReceiver {
             open: match &stream.receiver.protection {
                 Protection::Plain => None,
-                Protection::Srtp { local_key, .. } => {
-                    Some(RtcpInbound::new(local_key, ReplayWindowSize::default()))
+                Protection::Srtp { local_keys, .. } => {
+                    Some(RtcpInbound::new(local_keys.active(), ReplayWindowSize::default()))
                 }
             },
             ssrc,

@@ -15,30 +15,36 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use voxlane::control::config::{Config, ConfigErrors};
 use voxlane::dpdk::{Eal, EalOptions, LcoreHandle, allowed_cores, cycles};
-use voxlane::srtp::TAG_LEN;
 use voxlane::wire::{ipv6, rtp, udp};
 
 use super::cli::{Progress, RunArgs};
 use super::clock::Clock;
-use super::engine::{Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, paths};
+use super::crypto::KeyUse;
+use super::engine::{
+    Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, STALL_NS, paths,
+};
 use super::neighbours::Neighbours;
 use super::pace::Pacer;
 use super::payload;
 use super::plan::Plan;
-use super::port::{PortError, PortLine, Ports};
+use super::port::{PortError, PortLine, Ports, Spread};
 use super::progress::Ticker;
 use super::report::{Report, Setup, Verdict};
 use super::reports::Reports;
 use super::rng::Rng;
 use super::stats::Stats;
+use super::step::Step;
 use super::traffic::{Traffic, TrafficOptions};
-use super::verify::Verifier;
+use super::verify::{Verifier, VerifyOptions};
 
 const DEFAULT_SECONDS: f64 = 10.0;
 const DEFAULT_PTIME_MS: u64 = 20;
 
 /// Packets on the way to each port in a flood: half of the smallest usual ring.
 const DEFAULT_FLOOD_IN_FLIGHT: u64 = 512;
+
+/// What a flood that measures takes for a stall.
+const PATIENT_STALL_NS: u64 = 500 * NS_PER_MS;
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_SECOND: f64 = 1e9;
@@ -113,7 +119,9 @@ pub fn run(args: &RunArgs) -> Result<Verdict, RunError> {
 
     let eal = Eal::init(&eal_options(args, &devices)?)?;
     let clock = Clock::new(cycles(), eal.tsc_hz());
-    let (ports, lines) = Ports::open(&eal, &plan, clock)?;
+    let spread =
+        Spread { queues: args.queues, memif_queues: config.cores.workers.len() as u16, hop: args.hop, seed };
+    let (ports, lines) = Ports::open(&eal, &plan, clock, spread)?;
     let wait = Duration::from_secs(args.wait_link);
     let is_up = ports.start(wait, || signalled.load(Ordering::Relaxed))?;
     let mut outcome = Ok(());
@@ -170,14 +178,16 @@ fn devices(args: &RunArgs) -> Result<BTreeMap<String, String>, RunError> {
 }
 
 /// The payload must hold its header, and the packet must fit the smallest MTU.
-fn check_payload(len: usize, plan: &Plan<'_>) -> Result<(), RunError> {
-    let overhead = ipv6::HEADER_LEN + udp::HEADER_LEN + rtp::HEADER_LEN + TAG_LEN;
+pub(super) fn check_payload(len: usize, plan: &Plan<'_>) -> Result<(), RunError> {
+    let trailers = plan.streams.iter().flat_map(|stream| [stream.sender, stream.receiver]);
+    let trailer = trailers.map(|leg| leg.protection.rtp_trailer()).max().unwrap_or(0);
+    let overhead = ipv6::HEADER_LEN + udp::HEADER_LEN + rtp::HEADER_LEN + trailer;
     let mtu = plan.ports.iter().map(|port| usize::from(port.gateway.mtu)).min().unwrap_or(usize::MAX);
     let most = mtu.saturating_sub(overhead);
-    if (payload::HEADER_LEN..=most).contains(&len) {
+    if (payload::SHORT_HEADER_LEN..=most).contains(&len) {
         return Ok(());
     }
-    let least = payload::HEADER_LEN;
+    let least = payload::SHORT_HEADER_LEN;
     Err(RunError::Usage(format!("--payload {len} does not fit; use {least} to {most} bytes")))
 }
 
@@ -217,12 +227,16 @@ fn engine(
 ) -> Result<Engine<PortLine>, RunError> {
     let usage = |error: &dyn std::fmt::Display| RunError::Usage(error.to_string());
     let macs = ports.macs();
+    let keys = if args.derive_keys { KeyUse::Derived } else { KeyUse::Kept };
     let options = TrafficOptions {
         payload_len: args.payload,
         start_sequence: args.start_seq,
         impair: args.impair,
         seed,
+        keys,
     };
+    let verify =
+        VerifyOptions { payload_len: args.payload, with_reports: args.rtcp, keys, every: args.verify_every };
     let traffic = Traffic::new(plan, &macs, options, Arc::clone(stats)).map_err(|error| usage(&error))?;
     let reports = match args.rtcp {
         false => None,
@@ -230,7 +244,7 @@ fn engine(
     };
     Ok(Engine {
         lines,
-        verifier: Verifier::new(plan, &macs, &traffic, args.payload, args.rtcp, Arc::clone(stats)),
+        verifier: Verifier::new(plan, &macs, &traffic, verify, Arc::clone(stats)),
         neighbours: Neighbours::new(plan, &macs).map_err(|error| usage(&error))?,
         paths: paths(plan),
         options: EngineOptions {
@@ -252,16 +266,23 @@ fn mode(args: &RunArgs, streams: u64) -> Result<Mode, RunError> {
     let total = args.packets.map(|packets| packets.saturating_mul(streams));
     let limit_ns = (args.seconds.unwrap_or(DEFAULT_SECONDS) * NS_PER_SECOND) as u64;
     let in_flight = match args.in_flight {
-        None if args.flood => DEFAULT_FLOOD_IN_FLIGHT,
+        None if args.flood && args.rate.is_none() => DEFAULT_FLOOD_IN_FLIGHT,
         None | Some(0) => u64::MAX,
         Some(limit) => limit,
     };
     if args.flood {
         return Ok(Mode::Flood(FloodOptions {
             chunk: args.chunk as usize,
-            total: total.unwrap_or(u64::MAX),
-            limit_ns: if total.is_some() { u64::MAX } else { limit_ns },
             in_flight,
+            settle: args.settle,
+            // A measurement would rather wait for a machine that others hold up than count a loss.
+            stall_ns: if args.step || args.mirror { PATIENT_STALL_NS } else { STALL_NS },
+            step: match total {
+                Some(packets) => Step { limit_ns: u64::MAX, packets, rate: args.rate },
+                None => Step::lasting(limit_ns, args.rate),
+            },
+            is_stepped: args.step,
+            is_mirrored: args.mirror,
         }));
     }
     let usage = |error: super::pace::PaceError| RunError::Usage(error.to_string());
@@ -289,11 +310,14 @@ fn watch<T: Send + 'static>(
     args: &RunArgs,
     ports: &Ports,
     stats: &Stats,
-    control: &Control,
+    control: &Arc<Control>,
     signalled: &AtomicBool,
     handle: &LcoreHandle<T>,
 ) -> Result<(), RunError> {
-    let mut ticker = Ticker::new(args.progress);
+    let mut ticker = Ticker::new(if args.step { Progress::None } else { args.progress });
+    if args.step {
+        read_steps(Arc::clone(control));
+    }
     let mut next = Instant::now() + Duration::from_secs(1);
     while !handle.is_finished() {
         std::thread::sleep(WATCH);
@@ -304,6 +328,7 @@ fn watch<T: Send + 'static>(
             control.abort();
             return Err(RunError::LinkDown(port.to_owned()));
         }
+        answer_steps(control);
         if Instant::now() >= next {
             next += Duration::from_secs(1);
             if let Some(line) = ticker.line(stats) {
@@ -311,13 +336,36 @@ fn watch<T: Send + 'static>(
             }
         }
     }
+    answer_steps(control);
     Ok(())
+}
+
+/// Orders the steps that standard input says, until it ends. The thread ends with the process.
+fn read_steps(control: Arc<Control>) {
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match line.parse() {
+                Ok(step) => control.steps.order(step),
+                Err(error) => emit(format!("voxload: {error}").as_bytes(), false),
+            }
+        }
+        control.steps.close();
+    });
+}
+
+/// Says what came of steps.
+fn answer_steps(control: &Control) {
+    while let Some(answer) = control.steps.take_answer() {
+        if let Ok(line) = serde_json::to_vec(&answer) {
+            emit(&line, true);
+        }
+    }
 }
 
 /// Writes the result to where it is wanted.
 fn show(args: &RunArgs, report: &Report) -> Result<(), RunError> {
     let is_json_on_stdout = args.json.as_deref() == Some(Path::new("-"));
-    let wants_stdout = !is_json_on_stdout && args.progress != Progress::Json;
+    let wants_stdout = !is_json_on_stdout && args.progress != Progress::Json && !args.step;
     emit(report.to_string().as_bytes(), wants_stdout);
     let Some(path) = &args.json else { return Ok(()) };
     let failed = |error| RunError::Output { name: path.display().to_string(), error };

@@ -27,6 +27,12 @@ pub struct Stats {
     pub lag_max_ns: Counter,
     /// Time with the clock running, in nanoseconds.
     pub on_clock_ns: Counter,
+    /// Part of it in which a flood could send no more before something came back, in nanoseconds.
+    pub waiting_ns: Counter,
+    /// Packets sent before the clock counted.
+    pub settled: Counter,
+    /// Frames that a port did not take when a flood's rate had them due.
+    pub refused: Counter,
     /// Times that the in-flight window stayed full and what was out was given up.
     pub stalls: Counter,
     /// Valid packets that came, each counted once.

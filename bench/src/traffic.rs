@@ -7,11 +7,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use voxlane::control::config::Protection;
-use voxlane::srtp::{AesGcmProvider, PacketIndex, RtpOutbound, SealError, TAG_LEN};
+use voxlane::srtp::{SealError, Suite};
 use voxlane::wire::MacAddress;
 use voxlane::wire::rtp::{self, PayloadType, RtpTime, SequenceNumber, Ssrc};
 
+use super::crypto::{KeyUse, Sealer};
 use super::frame::{MAX_HEADERS, MixedFamilies, Template};
 use super::impair::{self, Kind, MAX_REORDER_DISTANCE, Shares};
 use super::payload::{Flags, Payload};
@@ -41,7 +41,7 @@ pub trait Sink {
 /// What a run's packets look like.
 #[derive(Debug, Clone, Copy)]
 pub struct TrafficOptions {
-    /// Plain payload in bytes, at least [`super::payload::HEADER_LEN`].
+    /// Plain payload in bytes, at least [`super::payload::SHORT_HEADER_LEN`].
     pub payload_len: usize,
     /// First sequence number of every stream; random below 2^15 if not given.
     pub start_sequence: Option<u16>,
@@ -49,6 +49,8 @@ pub struct TrafficOptions {
     pub impair: Shares,
     /// Seed of everything random.
     pub seed: u64,
+    /// Whether streams keep expanded keys.
+    pub keys: KeyUse,
 }
 
 /// The sending side of all streams.
@@ -72,6 +74,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Which packet has the timestamp, if one of the stream's first four million has.
+    #[inline]
+    pub fn sequence_at(&self, timestamp: RtpTime) -> Option<u64> {
+        let elapsed = timestamp.0.wrapping_sub(self.first_timestamp.0);
+        elapsed.is_multiple_of(TIMESTAMP_STEP).then_some(u64::from(elapsed / TIMESTAMP_STEP))
+    }
+
     /// The timestamp of packet `sequence`.
     #[inline]
     pub fn timestamp(&self, sequence: u64) -> RtpTime {
@@ -82,7 +91,7 @@ impl Identity {
 /// One stream's sender: a remote endpoint.
 struct Sender {
     template: Template,
-    seal: Option<RtpOutbound<AesGcmProvider>>,
+    seal: Sealer,
     id: u32,
     tx_port: usize,
     rx_port: usize,
@@ -123,7 +132,7 @@ impl Traffic {
                 let ssrc = Ssrc(stream.id.wrapping_mul(0x9e37_79b1) ^ salt);
                 let vlan = plan.ports[stream.tx_port].gateway.vlan;
                 let template = Template::new(stream.source, stream.sender.local, macs[stream.tx_port], vlan)?;
-                Ok(Sender::new(stream, template, ssrc, options.start_sequence, &mut rng))
+                Ok(Sender::new(stream, template, ssrc, &options, &mut rng))
             })
             .collect::<Result<_, _>>()?;
         Ok(Traffic { senders, options, rng, stats, scratch: Box::new([0; FRAME_ROOM]) })
@@ -148,7 +157,12 @@ impl Traffic {
 
     /// The longest that a frame of the run can be in bytes, sent or received.
     pub fn longest_frame(&self) -> usize {
-        MAX_HEADERS + rtp::HEADER_LEN + self.options.payload_len + TAG_LEN
+        MAX_HEADERS + rtp::HEADER_LEN + self.options.payload_len + Suite::MAX_RTP_TRAILER
+    }
+
+    /// The seed of everything random.
+    pub fn seed(&self) -> u64 {
+        self.options.seed
     }
 
     /// What the receiver must find, per stream.
@@ -286,7 +300,7 @@ impl Traffic {
 
     /// Whether the stream's packet is to be impaired in this way; counts it if so.
     fn draw(&mut self, stream: usize, kind: Kind) -> bool {
-        let is_plain = self.senders[stream].seal.is_none();
+        let is_plain = self.senders[stream].seal.is_plain();
         if (is_plain && kind.needs_authentication()) || !self.options.impair.draw(kind, &mut self.rng) {
             return false;
         }
@@ -300,17 +314,14 @@ impl Sender {
         stream: &StreamPlan<'_>,
         template: Template,
         ssrc: Ssrc,
-        start: Option<u16>,
+        options: &TrafficOptions,
         rng: &mut Rng,
     ) -> Self {
         // RFC 3711 §3.3.1: starting below 2^15 keeps the first roll-over away from lost first packets.
         let random_start = rng.below(1 << 15);
         Sender {
             template,
-            seal: match &stream.sender.protection {
-                Protection::Plain => None,
-                Protection::Srtp { remote_key, .. } => Some(RtpOutbound::new(remote_key)),
-            },
+            seal: Sealer::new(&stream.sender.protection, options.keys),
             id: stream.id,
             tx_port: stream.tx_port,
             rx_port: stream.rx_port,
@@ -321,7 +332,7 @@ impl Sender {
                 first_timestamp: RtpTime(rng.next_u64() as u32),
             },
             bad_payload_type: stream.bad_payload_type,
-            next_index: start.map_or(random_start, u64::from),
+            next_index: options.start_sequence.map_or(random_start, u64::from),
             next_sequence: 0,
             held: None,
         }
@@ -348,8 +359,7 @@ impl Sender {
     ) -> Result<usize, NotBuilt> {
         let sent = sink.stamp();
         let frame = sink.slot();
-        let tag_len = if self.seal.is_some() { TAG_LEN } else { 0 };
-        let packet_len = rtp::HEADER_LEN + options.payload_len + tag_len;
+        let packet_len = rtp::HEADER_LEN + options.payload_len + self.seal.trailer();
         let packet = frame.get_mut(self.template.len()..).and_then(|rest| rest.get_mut(..packet_len));
         let packet = packet.ok_or(NotBuilt::Room)?;
         let header = rtp::Repr {
@@ -367,10 +377,8 @@ impl Sender {
         let payload = Payload { stream: self.id, sequence, sent, index, flags };
         let body = packet.get_mut(rtp::HEADER_LEN..rtp::HEADER_LEN + options.payload_len);
         payload.write(body.ok_or(NotBuilt::Room)?);
-        if let Some(seal) = &mut self.seal {
-            let index = PacketIndex::from_u64(index).ok_or(NotBuilt::Seal(SealError::KeyExhausted))?;
-            seal.seal(packet, rtp::HEADER_LEN, self.identity.ssrc.0, index).map_err(NotBuilt::Seal)?;
-        }
+        let sealed = self.seal.seal(packet, rtp::HEADER_LEN, self.identity.ssrc.0, index);
+        sealed.map_err(NotBuilt::Seal)?;
         Ok(self.template.finish(frame, packet_len))
     }
 }

@@ -8,7 +8,7 @@ use voxlane::control::config::{Config, Leg, Protection, RtcpPolicy};
 use voxlane::control::host::{Host, HostLimits, Interface};
 use voxlane::srtp::{
     AesGcmProvider, OpenError, PacketIndex, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpInbound,
-    RtpOutbound, SRTCP_INDEX_LEN, TAG_LEN,
+    RtpOutbound,
 };
 use voxlane::wire::{MacAddress, demux, rtp};
 
@@ -175,10 +175,10 @@ impl RelayedStream {
         };
         let (remote_key, local_key) = match (&from.protection, &to.protection) {
             (Protection::Plain, Protection::Plain) => (None, None),
-            (Protection::Srtp { remote_key, .. }, Protection::Plain) => (Some(remote_key), None),
-            (Protection::Plain, Protection::Srtp { local_key, .. }) => (None, Some(local_key)),
-            (Protection::Srtp { remote_key, .. }, Protection::Srtp { local_key, .. }) => {
-                (Some(remote_key), Some(local_key))
+            (Protection::Srtp { remote_keys, .. }, Protection::Plain) => (Some(remote_keys.active()), None),
+            (Protection::Plain, Protection::Srtp { local_keys, .. }) => (None, Some(local_keys.active())),
+            (Protection::Srtp { remote_keys, .. }, Protection::Srtp { local_keys, .. }) => {
+                (Some(remote_keys.active()), Some(local_keys.active()))
             }
         };
         let window = ReplayWindowSize::default();
@@ -276,7 +276,7 @@ impl RelayedStream {
         let mut frame = vec![0; template.len()];
         frame.extend_from_slice(plain);
         if let Some(seal) = &mut self.seal {
-            frame.extend_from_slice(&[0; TAG_LEN]);
+            frame.resize(frame.len() + seal.trailer(), 0);
             let sealed = seal.seal(&mut frame[template.len()..], header_len, ssrc, index);
             sealed.expect("a gateway never seals an index twice");
         }
@@ -303,7 +303,7 @@ impl RelayedStream {
             frame[template.len() + 19] ^= 4;
         }
         if let Some(seal) = &mut self.seal_rtcp {
-            frame.extend_from_slice(&[0; TAG_LEN + SRTCP_INDEX_LEN]);
+            frame.resize(frame.len() + seal.trailer(), 0);
             seal.seal(&mut frame[template.len()..], number).expect("a fresh index");
         }
         let len = frame.len() - template.len();

@@ -52,7 +52,7 @@ fn a_relayed_packet_that_had_to_be_refused_is_a_leak() {
 
 #[test]
 fn a_flood_finds_loss_and_goes_on() {
-    let flood = Some(FloodOptions { chunk: 64, total: 0, limit_ns: u64::MAX, in_flight: 2 });
+    let flood = Some(flood(64, 2));
     let report = Run { flood, fault: Fault::Loses, packets: 60, ..Run::of(config(2, V4, V4, "")) }.report();
     assert_eq!((report.sent, report.lost), (240, 4), "{report}");
     assert!(report.stalls > 0, "a window that stays full is given up: {report}");
@@ -99,4 +99,28 @@ fn a_gateway_that_relays_nothing_is_named() {
     assert!(error.starts_with(expected), "{error}");
     let cold = Run { warm_up: false, ..run }.report();
     assert_eq!((cold.received, cold.lost, cold.verdict), (0, 80, Verdict::Fail), "{cold}");
+}
+
+#[test]
+fn what_is_not_opened_is_still_looked_at() {
+    type Count = fn(&Report) -> u64;
+    let faults: [(Fault, Count); 5] = [
+        (Fault::Loses, |report| report.lost),
+        (Fault::Repeats, |report| report.duplicated),
+        (Fault::ChangesHeader, |report| report.header_changed),
+        (Fault::DamagesChecksum, |report| report.bad_checksum),
+        (Fault::SendsFromNowhere, |report| report.unexpected),
+    ];
+    for (fault, count) in faults {
+        let run = Run {
+            fault,
+            flood: Some(flood(64, 16)),
+            verify_every: u64::MAX,
+            packets: 40,
+            ..Run::of(config(2, V4, V4, ""))
+        };
+        let report = run.report();
+        assert_eq!(count(&report), 4, "{fault:?}: one packet of each stream: {report}");
+        assert_eq!(report.auth_failed + report.corrupted, 0, "{fault:?}: nothing is opened: {report}");
+    }
 }

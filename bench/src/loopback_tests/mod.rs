@@ -18,7 +18,10 @@ use voxlane::srtp::{MasterKey, Suite};
 use voxlane::wire::MacAddress;
 
 use super::clock::Clock;
-use super::engine::{Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, paths};
+use super::crypto::KeyUse;
+use super::engine::{
+    Control, Engine, EngineOptions, FloodOptions, Mode, PacedOptions, PrepareError, STALL_NS, paths,
+};
 use super::impair::Shares;
 use super::line::Line;
 use super::neighbours::Neighbours;
@@ -27,8 +30,9 @@ use super::plan::{Directions, Plan};
 use super::report::{Report, Setup};
 use super::reports::Reports;
 use super::stats::Stats;
+use super::step::Step;
 use super::traffic::{FRAME_ROOM, Sink, Traffic, TrafficOptions};
-use super::verify::Verifier;
+use super::verify::{Verifier, VerifyOptions};
 
 const MACS: [MacAddress; 2] = [MacAddress([2, 0, 0, 0, 1, 1]), MacAddress([2, 0, 0, 0, 1, 2])];
 
@@ -71,7 +75,11 @@ impl Line for MemoryLine {
         self.waiting.len()
     }
 
-    fn receive(&mut self, each: &mut dyn FnMut(&mut [u8], u64)) -> usize {
+    fn discard(&mut self) -> usize {
+        self.waiting.drain(..).count()
+    }
+
+    fn receive(&mut self, mut each: impl FnMut(&mut [u8], u64)) -> usize {
         let frames = self.gateway.borrow_mut().transmit(self.port);
         let now_ns = self.clock.now_ns();
         let count = frames.len();
@@ -97,6 +105,8 @@ struct Run {
     packets: u64,
     limit_ns: u64,
     in_flight: u64,
+    keys: KeyUse,
+    verify_every: u64,
     fault: Fault,
 }
 
@@ -115,6 +125,8 @@ impl Run {
             packets: 40,
             limit_ns: u64::MAX,
             in_flight: u64::MAX,
+            keys: KeyUse::Kept,
+            verify_every: 1,
             fault: Fault::None,
         }
     }
@@ -142,18 +154,28 @@ impl Run {
             start_sequence: self.start_sequence,
             impair: self.impair.parse::<Shares>().expect("valid shares"),
             seed: 42,
+            keys: self.keys,
         };
         let traffic = Traffic::new(&plan, &MACS, options, Arc::clone(&stats)).expect("one family per leg");
         let streams = traffic.streams() as u64;
+        let verify = VerifyOptions {
+            payload_len: self.payload_len,
+            with_reports: self.rtcp,
+            keys: self.keys,
+            every: self.verify_every,
+        };
         let reports = self.rtcp.then(|| Reports::new(&plan, &MACS, &traffic, Arc::clone(&stats)));
         let mut engine = Engine {
             lines: (0..plan.ports.len()).map(line).collect::<Vec<_>>(),
-            verifier: Verifier::new(&plan, &MACS, &traffic, self.payload_len, self.rtcp, Arc::clone(&stats)),
+            verifier: Verifier::new(&plan, &MACS, &traffic, verify, Arc::clone(&stats)),
             neighbours: Neighbours::new(&plan, &MACS).expect("routes to the gateway"),
             paths: paths(&plan),
             options: EngineOptions {
                 mode: match self.flood {
-                    Some(options) => Mode::Flood(FloodOptions { total: self.packets * streams, ..options }),
+                    Some(options) => Mode::Flood(FloodOptions {
+                        step: Step { packets: self.packets * streams, ..options.step },
+                        ..options
+                    }),
                     None => Mode::Paced(PacedOptions {
                         media: Pacer::per_second(200_000, self.packets * streams).expect("not zero"),
                         reports: self.rtcp.then(|| Pacer::per_second(20_000, 3 * streams).expect("not zero")),
@@ -184,6 +206,20 @@ impl Run {
 
     fn report(&self) -> Report {
         self.make().0.expect("the run is made")
+    }
+}
+
+/// As fast as the gateway goes.
+fn flood(chunk: usize, in_flight: u64) -> FloodOptions {
+    let step = Step { limit_ns: u64::MAX, packets: 0, rate: None };
+    FloodOptions {
+        chunk,
+        step,
+        in_flight,
+        settle: 0,
+        stall_ns: STALL_NS,
+        is_stepped: false,
+        is_mirrored: false,
     }
 }
 
@@ -226,7 +262,11 @@ fn config(count: usize, a: LegKind, b: LegKind, port_extra: &str) -> String {
                 Some(suite) => {
                     let mut inline = || {
                         key += 1;
-                        let master = MasterKey::from_parts(suite, &vec![key; suite.key_len()], &[key; 12]);
+                        let master = MasterKey::from_parts(
+                            suite,
+                            &vec![key; suite.key_len()],
+                            &vec![key; suite.salt_len()],
+                        );
                         master.expect("right lengths").to_sdes_inline().to_string()
                     };
                     let (remote, local) = (inline(), inline());

@@ -33,6 +33,19 @@ fn every_kind_of_leg_comes_back_clean() {
 }
 
 #[test]
+fn every_pair_of_suites_comes_back_clean() {
+    for a in Suite::ALL {
+        for b in Suite::ALL {
+            let kind = |suite| LegKind { suite: Some(suite), ..V4 };
+            let run = Run { rtcp: true, ..Run::of(config(2, kind(a), kind(b), "")) };
+            let report = run.report();
+            assert_clean(&report, 4, 40);
+            assert_eq!((report.rtcp_sent, report.rtcp_received), (12, 12), "{a} to {b}: {report}");
+        }
+    }
+}
+
+#[test]
 fn one_direction_and_fewer_sessions_can_be_chosen() {
     for directions in [Directions::AToB, Directions::BToA] {
         let run = Run { directions, sessions: Some(3), ..Run::of(config(5, V4, V6, "")) };
@@ -42,7 +55,7 @@ fn one_direction_and_fewer_sessions_can_be_chosen() {
 
 #[test]
 fn payloads_of_every_size_come_back() {
-    for payload_len in [crate::payload::HEADER_LEN, 33, 100, 1_200] {
+    for payload_len in [crate::payload::SHORT_HEADER_LEN, 31, crate::payload::HEADER_LEN, 33, 100, 1_200] {
         assert_clean(&Run { payload_len, ..Run::of(config(1, V4, V4, "")) }.report(), 2, 40);
     }
 }
@@ -60,7 +73,7 @@ fn sequence_numbers_roll_over() {
 
 #[test]
 fn a_flood_comes_back_clean_and_has_latencies() {
-    let flood = FloodOptions { chunk: 64, total: 0, limit_ns: u64::MAX, in_flight: 16 };
+    let flood = flood(64, 16);
     for in_flight in [16, u64::MAX] {
         let run = Run {
             flood: Some(FloodOptions { in_flight, ..flood }),
@@ -74,6 +87,40 @@ fn a_flood_comes_back_clean_and_has_latencies() {
         let latency = report.latency_ns.expect("packets came");
         assert!(latency.p50 > 0, "{report}");
         assert!((latency.p50 as f64) < report.seconds * 1e9 / 4.0, "{report}");
+    }
+}
+
+#[test]
+fn a_flood_at_a_rate_is_never_faster() {
+    let step = Step { rate: Some(100_000), ..flood(0, 0).step };
+    let options = FloodOptions { step, ..flood(512, u64::MAX) };
+    let run = Run { flood: Some(options), packets: 500, ..Run::of(config(2, V4, V4, "")) };
+    let report = run.report();
+    assert_clean(&report, 4, 500);
+    // A busy machine may be slower. As fast as it goes, this is several times the rate.
+    assert!(report.pps_sent < 102_000.0, "{report}");
+}
+
+#[test]
+fn a_flood_that_settles_first_leaves_that_out_of_its_rate() {
+    let options = FloodOptions { settle: 300, ..flood(64, 16) };
+    let run = Run { flood: Some(options), packets: 100, ..Run::of(config(2, V4, V4, "")) };
+    let report = run.report();
+    assert_eq!((report.sent, report.received, report.settled), (700, 700, 300), "{report}");
+    assert!((report.pps_sent * report.seconds - 400.0).abs() < 0.5, "{report}");
+}
+
+#[test]
+fn derived_keys_and_samples_come_back_clean() {
+    for (keys, verify_every) in [(KeyUse::Derived, 1), (KeyUse::Derived, 16), (KeyUse::Kept, 16)] {
+        let run = Run {
+            flood: Some(flood(64, 16)),
+            keys,
+            verify_every,
+            packets: 100,
+            ..Run::of(config(3, V4, PLAIN, ""))
+        };
+        assert_clean(&run.report(), 6, 100);
     }
 }
 
@@ -116,7 +163,7 @@ fn impaired_traffic_loses_nothing_and_is_refused_exactly() {
 
 #[test]
 fn an_impaired_flood_loses_nothing_and_is_refused_exactly() {
-    let flood = Some(FloodOptions { chunk: 100, total: 0, limit_ns: u64::MAX, in_flight: 32 });
+    let flood = Some(flood(100, 32));
     assert_impaired_exactly(&Run { flood, impair: ALL, packets: 400, ..Run::of(config(2, V4, V6, "")) });
 }
 

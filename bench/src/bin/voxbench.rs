@@ -1,0 +1,24 @@
+//! `voxbench`: see [`voxlane_bench::measure`].
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use voxlane_bench::measure::args::{Cli, Command};
+use voxlane_bench::measure::{raw, readme, suite};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Run(args) => suite::run(args).map(|path| println!("{}", path.display())),
+        Command::Report(args) => readme::report(args),
+        Command::Crypto(args) => raw::measure(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("voxbench: {error}");
+            error.exit_code()
+        }
+    }
+}
