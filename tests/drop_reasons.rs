@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use cases::LOCAL;
 use harness::call::PAYLOAD_TYPE;
+use harness::config_text::LegKeys;
 use harness::raw_socket::RawSocket;
 use harness::{ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, frame};
 use voxlane::fastpath::DropReason;
+use voxlane::srtp::MasterKey;
 
 #[test]
 fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
@@ -78,6 +80,7 @@ fn elsewhere(reason: DropReason) -> Option<&'static str> {
         DropReason::TxFull => "testpmd_flood.rs: a peer that stops reading",
         DropReason::PuntRateLimited => "host_on_network.rs: more ARP than the limit",
         DropReason::PuntFull => "needs a control thread that stands still; unit test of the ring",
+        DropReason::HandoverMisrouted => "no peer can; unit test of the pipeline with the wrong worker",
         DropReason::WorkerPanic => "no input may cause it; unit test with an injected panic",
         _ => return None,
     })
@@ -97,6 +100,15 @@ fn config(a: &Veth, b: &Veth, small: &Veth, pcap: &Path) -> ConfigText {
     learner.remote = None;
     let mut file = PortText::new("file", format!("net_pcap0,rx_pcap={}", pcap.display()), &["10.78.4.1/24"]);
     file.descriptors = Some(64);
+    let mut named = near(20_008);
+    let keys = named.keys().clone();
+    let with_mki = |key: &MasterKey, mki: &str| {
+        MasterKey::from_sdes_inline(keys.suite, &format!("{}|{mki}", *key.to_sdes_inline()))
+            .expect("a valid key")
+    };
+    // Two, so that the one refused is not just another than the stream's only one.
+    let earlier_remote = vec![with_mki(&LegKeys::generate().remote, "4:4")];
+    named.keys = Some(LegKeys { remote: with_mki(&keys.remote, "2:4"), earlier_remote, ..keys.clone() });
     let mut narrow = PortText::new("small", small.device("net_af_packet", 2), &["10.78.3.1/24"]);
     narrow.mtu = Some(576);
     ConfigText {
@@ -112,6 +124,7 @@ fn config(a: &Veth, b: &Veth, small: &Veth, pcap: &Path) -> ConfigText {
             SessionText::new("split", split, far(20_002)),
             SessionText::new("to-learner", near(20_004), learner),
             SessionText::new("to-small", near(20_006), leg("10.78.3.1", "10.78.3.2", 20_006)),
+            SessionText::new("named", named, far(20_008)),
         ],
         ..ConfigText::default()
     }

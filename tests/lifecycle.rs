@@ -160,13 +160,21 @@ fn what_the_machine_does_not_offer_is_refused_in_one_sentence() {
     too_few.hugepages_mib = 1 << 17;
     let mut no_core = site.config.clone();
     no_core.workers = vec![1_000];
+    let mut no_queues = site.config.clone();
+    no_queues.workers = vec![0, 1];
+    no_queues.allow_shared = true;
+    no_queues.ports[0].device = "net_af_packet0,iface=lo".to_owned();
     let mut no_interface = site.config.clone();
     no_interface.ports[0].device = "net_af_packet0,iface=vxt-nobody".to_owned();
     let mut no_pci = site.config.clone();
     no_pci.ports[0].device = "0000:fe:1f.7".to_owned();
     let cases = [
         (too_few, "sysctl -w vm.nr_hugepages="),
-        (no_core, "core 1000 is not among the cores"),
+        (no_core, "core 1000 in [cores] does not exist"),
+        (
+            no_queues,
+            "(net_af_packet) has 1 queue pair for 2 workers; add qpairs=2 to its device, or at most 1 worker works",
+        ),
         (no_interface, "vxt-nobody, which does not exist"),
         (no_pci, "0000:fe:1f.7, which does not exist"),
     ];

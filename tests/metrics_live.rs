@@ -15,13 +15,16 @@ use harness::{
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Families that stay zero in a call without trouble, and where they move instead.
-const MOVES_ELSEWHERE: [(&str, &str); 10] = [
+const MOVES_ELSEWHERE: [(&str, &str); 13] = [
     ("voxlane_handed_over_packets_total", "two workers, below"),
     ("voxlane_tx_retries_total", "testpmd_flood.rs: a peer that stops reading"),
     ("voxlane_originated_dropped_packets_total", "unit test of the transmitter: a port that takes nothing"),
     ("voxlane_pool_buffers_in_use", "real_audio.rs: AF_XDP keeps its rings filled"),
     ("voxlane_worker_panics_total", "unit test of the worker: an injected panic"),
     ("voxlane_quarantined_streams_total", "unit test of the worker: an injected panic"),
+    ("voxlane_worker_heap_allocations_total", "nowhere: unit tests of dpdk::heap and of the export"),
+    ("voxlane_worker_heap_frees_total", "nowhere: unit tests of dpdk::heap and of the export"),
+    ("voxlane_worker_lockdown", "lockdown.rs: these ports need the kernel"),
     ("voxlane_port_missed_packets_total", "passed on from rte_eth_stats; unit test of the export"),
     ("voxlane_port_rx_errors_total", "passed on from rte_eth_stats; unit test of the export"),
     ("voxlane_port_tx_errors_total", "passed on from rte_eth_stats; unit test of the export"),

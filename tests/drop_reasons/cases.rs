@@ -174,6 +174,12 @@ fn stream_and_open(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
     clear[e_bit] &= 0x7f;
     let mut cut = sealer.rtp(b"voice");
     cut.pop();
+    // Behind the tag of an AEAD.
+    let mut named = Sealer::new(&config.sessions[4].a, SSRC, FIRST);
+    let mut unknown_mki = named.rtp(b"voice");
+    *unknown_mki.last_mut().expect("an MKI") ^= 1;
+    let mut unknown_rtcp_mki = named.rtcp(200, 6, &[0; 20]);
+    *unknown_rtcp_mki.last_mut().expect("an MKI") ^= 1;
     vec![
         (DropReason::PortUnknown, "a port without a leg", to(20_998, &good)),
         (
@@ -194,6 +200,8 @@ fn stream_and_open(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
         (DropReason::RtcpMalformed, "four bytes of RTCP", to(20_000, &plain_rtcp[..4])),
         (DropReason::SrtpTruncated, "an eight-byte tag", to(20_000, &rtp(0x80, &[7; 8]))),
         (DropReason::SrtpTruncated, "SRTCP without room for its trailer", to(20_000, &plain_rtcp[..20])),
+        (DropReason::SrtpMkiUnknown, "an MKI that was not agreed", to(20_008, &unknown_mki)),
+        (DropReason::SrtpMkiUnknown, "the same of a report", to(20_008, &unknown_rtcp_mki)),
         (DropReason::SrtpAuthFailed, "a flipped bit in the first packet", to(20_000, &forged)),
         (DropReason::SrtpAuthFailed, "plaintext on an encrypted leg", to(20_000, &rtp(0x80, &[9; 100]))),
         (DropReason::NextHopUnresolved, "a good packet to a remote that is not there", to(20_000, &good)),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use voxlane::srtp::{
     AesGcmProvider, OpenError, PacketIndex, ReplayWindowSize, RtcpOutbound, RtpInbound, RtpOutbound,
-    SRTCP_INDEX_LEN, TAG_LEN,
 };
 
 use super::{LegText, Namespace, frame};
@@ -20,7 +19,8 @@ pub struct Phone {
     socket: UdpSocket,
     gateway: SocketAddr,
     seal: Sealer,
-    open: RtpInbound<AesGcmProvider>,
+    /// By key: what it opens, and how often it did.
+    open: Vec<(RtpInbound<AesGcmProvider>, usize)>,
     /// Indices of everything that arrived and authenticated, duplicates refused by [`Phone::receive`].
     pub heard: BTreeSet<u64>,
     /// Packets that did not open.
@@ -42,6 +42,12 @@ impl Sealer {
     pub fn new(leg: &LegText, ssrc: u32, first: u64) -> Self {
         let key = &leg.keys().remote;
         Sealer { rtp: RtpOutbound::new(key), rtcp: RtcpOutbound::new(key), ssrc, next: first, next_rtcp: 1 }
+    }
+
+    /// Seals with the new keys of `leg` from now on; the indices go on.
+    pub fn rekey(&mut self, leg: &LegText) {
+        let key = &leg.keys().remote;
+        (self.rtp, self.rtcp) = (RtpOutbound::new(key), RtcpOutbound::new(key));
     }
 
     /// The index of the next packet.
@@ -67,7 +73,7 @@ impl Sealer {
         packet.extend(extension);
         let header = packet.len();
         packet.extend(payload);
-        packet.extend([0; TAG_LEN]);
+        packet.resize(packet.len() + self.rtp.trailer(), 0);
         self.rtp.seal(&mut packet, header, self.ssrc, index).expect("a fresh index");
         packet
     }
@@ -81,7 +87,7 @@ impl Sealer {
     pub fn rtcp(&mut self, packet_type: u8, words: u16, body: &[u8]) -> Vec<u8> {
         let mut packet = rtcp_header(packet_type, words, self.ssrc);
         packet.extend(body);
-        packet.extend([0; TAG_LEN + SRTCP_INDEX_LEN]);
+        packet.resize(packet.len() + self.rtcp.trailer(), 0);
         self.rtcp.seal(&mut packet, self.next_rtcp).expect("a fresh index");
         self.next_rtcp = self.next_rtcp.saturating_add(1);
         packet
@@ -104,10 +110,25 @@ impl Phone {
             socket,
             gateway: leg.local,
             seal: Sealer::new(leg, ssrc, first),
-            open: RtpInbound::new(&leg.keys().local, ReplayWindowSize::default()),
+            open: vec![(RtpInbound::new(&leg.keys().local, ReplayWindowSize::default()), 0)],
             heard: BTreeSet::new(),
             refused: Vec::new(),
         }
+    }
+
+    /// The gateway may seal with the new keys of `leg`, too: the roll-over counter goes on over the change.
+    pub fn also_opens(&mut self, leg: &LegText) {
+        let mut open = RtpInbound::new(&leg.keys().local, ReplayWindowSize::default());
+        let (last, _) = self.open.last().expect("a phone has a key");
+        if let (Some(ssrc), Some(highest)) = (last.ssrc(), last.highest_index()) {
+            open.resume(ssrc, highest);
+        }
+        self.open.push((open, 0));
+    }
+
+    /// How many packets were opened with each key.
+    pub fn heard_by_key(&self) -> Vec<usize> {
+        self.open.iter().map(|(_, count)| *count).collect()
     }
 
     /// What makes the packets.
@@ -152,7 +173,17 @@ impl Phone {
     fn open(&mut self, packet: &mut [u8]) -> Option<u64> {
         let seq = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
         let ssrc = u32::from_be_bytes(packet.get(8..12)?.try_into().expect("four octets"));
-        match self.open.open(packet, 12, ssrc, seq) {
+        let sealed = packet.to_vec();
+        let mut outcome = Err(OpenError::AuthFailed);
+        for (open, count) in &mut self.open {
+            packet.copy_from_slice(&sealed);
+            outcome = open.open(packet, 12, ssrc, seq);
+            *count += usize::from(outcome.is_ok());
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        match outcome {
             Ok(opened) => {
                 let index = opened.index.as_u64();
                 assert!(self.heard.insert(index), "index {index} was sent twice under one key");

@@ -19,6 +19,8 @@ pub struct ConfigText {
     pub workers: Vec<u16>,
     /// Whether workers and control may share cores.
     pub allow_shared: bool,
+    /// Whether workers lock themselves out of the kernel.
+    pub lockdown: bool,
     /// Lines of the `[host]` table.
     pub host: Vec<(&'static str, u32)>,
     pub ports: Vec<PortText>,
@@ -63,6 +65,8 @@ pub struct LegKeys {
     pub remote: MasterKey,
     /// What the gateway seals with.
     pub local: MasterKey,
+    /// What the remote may have sealed with before; only of keys with MKIs.
+    pub earlier_remote: Vec<MasterKey>,
 }
 
 impl Default for ConfigText {
@@ -74,6 +78,7 @@ impl Default for ConfigText {
             buffers: 16_384,
             workers: vec![1],
             allow_shared: false,
+            lockdown: false,
             host: Vec::new(),
             ports: Vec::new(),
             sessions_file: None,
@@ -98,12 +103,17 @@ impl PortText {
 impl LegKeys {
     /// Fresh keys for AES-128.
     pub fn generate() -> Self {
-        let suite = Suite::AeadAes128Gcm;
+        Self::generate_for(Suite::AeadAes128Gcm)
+    }
+
+    /// Fresh keys for any suite.
+    pub fn generate_for(suite: Suite) -> Self {
         let mut random = system_random;
         LegKeys {
             suite,
             remote: MasterKey::generate(suite, &mut random),
             local: MasterKey::generate(suite, &mut random),
+            earlier_remote: Vec::new(),
         }
     }
 }
@@ -139,11 +149,17 @@ impl LegText {
         match &self.keys {
             None => text.push_str(", suite = \"none\""),
             Some(keys) => {
-                let (remote, local) = (keys.remote.to_sdes_inline(), keys.local.to_sdes_inline());
+                let remote = std::iter::once(&keys.remote).chain(&keys.earlier_remote);
+                let remote: Vec<String> = remote.map(|key| key.to_sdes_inline().to_string()).collect();
+                let remote = match &remote[..] {
+                    [one] => format!("{one:?}"),
+                    several => format!("{several:?}"),
+                };
+                let local = keys.local.to_sdes_inline();
                 let _ = write!(
                     text,
-                    ", suite = \"{}\", remote_key = \"{}\", local_key = \"{}\"",
-                    keys.suite, *remote, *local
+                    ", suite = \"{}\", remote_key = {remote}, local_key = \"{}\"",
+                    keys.suite, *local
                 );
             }
         }
@@ -171,6 +187,9 @@ impl ConfigText {
              [cores]\ncontrol = [0]\nworkers = {workers:?}\nallow_shared = {shared}\n\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n"
         );
+        if self.lockdown {
+            text.push_str("\n[worker]\nlockdown = true\n");
+        }
         if !self.host.is_empty() {
             text.push_str("\n[host]\n");
             for (key, value) in &self.host {

@@ -126,6 +126,12 @@ impl Gateway {
         wait_until(what, limit, || condition(&self.scrape()))
     }
 
+    /// Writes its configuration anew and has it read the keys again.
+    pub fn reload(&self, machine: &Machine, config: &ConfigText) {
+        assert_eq!(write_config(machine, config), self.config, "the same gateway");
+        self.process.signal(Signal::SIGHUP);
+    }
+
     /// Sends SIGTERM, waits, and requires what every clean stop owes: in time, exit code 0, a clean report.
     pub fn stop(self) -> Stopped {
         self.stop_by(Signal::SIGTERM)

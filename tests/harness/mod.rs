@@ -14,6 +14,7 @@ pub mod config_text;
 pub mod frame;
 pub mod gateway;
 pub mod gstreamer;
+pub mod libsrtp;
 pub mod namespace;
 pub mod process;
 pub mod raw_socket;

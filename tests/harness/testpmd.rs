@@ -43,7 +43,29 @@ impl Testpmd {
             .args(arguments);
         let process = Process::spawn("testpmd", command);
         let mut testpmd = Testpmd { process, running: false };
-        testpmd.wait_for_link();
+        testpmd.wait_for_link(0);
+        testpmd
+    }
+
+    /// Starts replaying a capture file into the socket: port 0 reads it once, port 1 is the memif port. What the
+    /// ring does not take is tried again, so that every packet is sent.
+    pub fn replay(socket: &Path, file: &Path) -> Self {
+        require("dpdk-testpmd", "dpdk-dev");
+        let mut command = process::command("stdbuf");
+        command
+            .args(["-oL", "dpdk-testpmd", "--lcores", "0@0,1@0", "-m", "512", "--no-pci", "--in-memory"])
+            .arg("--vdev")
+            .arg(format!("net_pcap0,rx_pcap={}", file.display()))
+            .arg("--vdev")
+            .arg(memif_client(0, socket))
+            // Without it, testpmd would empty the file before it starts.
+            .args(["--", "-i", "--no-flush-rx"])
+            .args(["--nb-cores=1", "--total-num-mbufs=32768", "--disable-link-check"]);
+        let process = Process::spawn("testpmd", command);
+        let mut testpmd = Testpmd { process, running: false };
+        testpmd.wait_for_link(1);
+        testpmd.command("set burst tx delay 10 retry 100000");
+        testpmd.flood("io retry");
         testpmd
     }
 
@@ -61,17 +83,30 @@ impl Testpmd {
 
     /// Stops the traffic and returns how many frames the port took since the start.
     pub fn stop(&mut self) -> u64 {
+        self.stop_port(0).1
+    }
+
+    /// Stops the traffic and returns how many frames came from port `port` and went to it since the start.
+    pub fn stop_port(&mut self, port: u16) -> (u64, u64) {
         let seen = self.process.lines_so_far();
         self.command("stop");
-        // "  RX-packets: 0   RX-dropped: 0 ...", then "  TX-packets: 12345 ...", for the port.
-        let sent = self.process.line_after(seen, "the port's statistics", LIMIT, |line| {
-            let (_, rest) = line.split_once("TX-packets:")?;
-            rest.split_whitespace().next()?.parse().ok()
+        // "---- Forward statistics for port 0 ----", "  RX-packets: 0   RX-dropped: 0 ...", then
+        // "  TX-packets: 12345 ...", for each port.
+        let heading = format!("Forward statistics for port {port} ");
+        let count = |line: &str, name: &str| {
+            let (_, rest) = line.split_once(name)?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let (mut is_here, mut received) = (false, 0);
+        let counts = self.process.line_after(seen, "the port's statistics", LIMIT, |line| {
+            is_here |= line.contains(&heading);
+            received = count(line, "RX-packets:").filter(|_| is_here).unwrap_or(received);
+            count(line, "TX-packets:").filter(|_| is_here).map(|sent| (received, sent))
         });
         self.process
             .line_after(seen, "the traffic to stop", LIMIT, |line| line.contains("Done.").then_some(()));
         self.running = false;
-        sent
+        counts
     }
 
     /// Stops what runs, leaves, and panics unless it left in good order.
@@ -90,11 +125,11 @@ impl Testpmd {
         self.process.wait(LIMIT);
     }
 
-    fn wait_for_link(&mut self) {
+    fn wait_for_link(&mut self, port: u16) {
         let start = std::time::Instant::now();
         loop {
             let seen = self.process.lines_so_far();
-            self.command("show port info 0");
+            self.command(&format!("show port info {port}"));
             let up = self.process.line_after(seen, "the port's link status", LIMIT, |line| {
                 line.split_once("Link status:").map(|(_, status)| status.trim() == "up")
             });
