@@ -106,6 +106,7 @@ impl<P: Provider> Pipeline<P> {
         }
         for frame in handed.iter() {
             frame.prefetch();
+            // The packet's own lines are not here yet, so the sequence number is not looked at: a wrong line of two.
             self.streams.prefetch_receive(frame.stream(), 0);
         }
         for frame in handed.iter().take(LOOK_AHEAD) {

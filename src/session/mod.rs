@@ -14,6 +14,7 @@ mod journal;
 mod key_set;
 mod lookup;
 mod next_hop;
+mod prefetch;
 mod rtcp_keys;
 mod several_keys;
 mod stream;

@@ -37,8 +37,8 @@ pub struct Streams<P: Provider> {
     pub(super) rtcp_keys: RtcpKeys<P>,
     pub(super) batch: P::Batch,
     /// The suites of the first stream.
-    usual_open: Option<Suite>,
-    usual_seal: Option<Suite>,
+    pub(super) usual_open: Option<Suite>,
+    pub(super) usual_seal: Option<Suite>,
 }
 
 /// What RTP packets read of a stream, but for its keys.
@@ -61,7 +61,7 @@ pub(super) struct Receive {
     /// Read for each packet; written when a remote is learned.
     source: Option<Endpoint>,
     /// `None` is a plain leg.
-    suite: Option<Suite>,
+    pub(super) suite: Option<Suite>,
     /// Octets of master key identifier in each packet.
     pub(super) mki_len: u8,
     learn: Learn,
@@ -76,7 +76,7 @@ pub(super) struct Send {
     /// Headers of each packet; written when a remote is learned.
     egress: Option<Egress>,
     /// `None` is a plain leg.
-    suite: Option<Suite>,
+    pub(super) suite: Option<Suite>,
     mki_len: u8,
     /// The first index beyond the lifetime of the key.
     pub(super) end: u64,
@@ -233,60 +233,6 @@ impl<P: Provider> Streams<P> {
                 slot.settle(hot.receive.state.highest_index().map(PacketIndex::as_u64));
             }
             cold.settle_journal();
-        }
-    }
-}
-
-/// Asking for lines. None of these reads anything, so they cost no more than their instructions.
-impl<P: Provider> Streams<P> {
-    /// What finding out who sent packet `seq` reads, and whether it is a replay: two lines.
-    #[inline(always)]
-    pub fn prefetch_receive(&self, id: StreamId, seq: u16) {
-        let hot = self.hot.address(id.0 as usize);
-        dpdk::prefetch_line(hot);
-        let word = usize::from(seq) / 64 % RTP_WORDS * 8;
-        dpdk::prefetch_line(hot.wrapping_add(size_of::<Receive>() + word));
-    }
-
-    /// Both keys, long before: most of what a packet reads of its stream, and so the first thing to ask for. The suites are
-    /// not known yet, so those of the first stream are assumed; a wrong guess fetches a few lines too many or too few.
-    #[inline(always)]
-    pub fn prefetch_keys_far(&self, id: StreamId, len: usize) {
-        let Some(keys) = self.keys.get(id.0 as usize) else { return };
-        if let Some(suite) = self.usual_open {
-            SessionKey::prefetch_slot_far(&keys.open, suite, len);
-        }
-        if let Some(suite) = self.usual_seal {
-            SessionKey::prefetch_slot_far(&keys.seal, suite, len);
-        }
-    }
-
-    /// What sealing reads besides the key, and the headers: two lines.
-    #[inline(always)]
-    pub fn prefetch_send(&self, id: StreamId) {
-        let send =
-            self.hot.address(id.0 as usize).wrapping_add(size_of::<Receive>() + size_of::<Ring<RTP_WORDS>>());
-        dpdk::prefetch_line(send);
-        dpdk::prefetch_line(send.wrapping_add(CACHE_LINE));
-    }
-
-    /// What opening a packet of `len` octets reads of the key. The stream's first line should be there.
-    #[inline(always)]
-    pub fn prefetch_open_key(&self, id: StreamId, len: usize) {
-        if let (Some(hot), Some(keys)) = (self.hot.get(id.0 as usize), self.keys.get(id.0 as usize))
-            && let Some(suite) = hot.receive.suite
-        {
-            SessionKey::prefetch_slot(&keys.open, suite, len);
-        }
-    }
-
-    /// What sealing a packet of `len` octets reads of the key. [`Streams::prefetch_send`] should be through.
-    #[inline(always)]
-    pub fn prefetch_seal_key(&self, id: StreamId, len: usize) {
-        if let (Some(hot), Some(keys)) = (self.hot.get(id.0 as usize), self.keys.get(id.0 as usize))
-            && let Some(suite) = hot.send.suite
-        {
-            SessionKey::prefetch_slot(&keys.seal, suite, len);
         }
     }
 }
