@@ -10,8 +10,8 @@ use voxlane::fastpath::{
 };
 use voxlane::rate_limit::TokenBucket;
 use voxlane::session::{
-    Egress, EgressPort, Endpoint, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules, StreamId,
-    StreamKeys, StreamSetup, Streams, Target,
+    Egress, EgressPort, Endpoint, KeySet, Learn, LookupBuilder, Media, NextHop, NextHops, PayloadRules,
+    StreamId, StreamKeys, StreamSetup, Streams, Target,
 };
 use voxlane::srtp::{MasterKey, Mki, Provider, ReplayWindowSize, Suite};
 use voxlane::telemetry::QueueCounters;
@@ -25,7 +25,7 @@ pub fn suites() -> Vec<&'static str> {
 }
 
 /// How many keys with MKIs the product's streams take for one remote: 0 if packets cannot name keys.
-pub const MKI_KEYS: u8 = 1;
+pub const MKI_KEYS: u8 = 3;
 
 /// The largest replay window for SRTCP.
 pub const RTCP_WINDOW_MAX: u32 = 128;
@@ -148,6 +148,11 @@ fn push<P: Provider>(streams: &mut Streams<P>, world: &World, [from, to]: [&Leg;
     let keys = StreamKeys { open: open.as_ref(), seal: seal.as_ref(), replay_window };
     let rules = PayloadRules { payload_types: from.payload_types, reduced_size_rtcp: from.reduced_size_rtcp };
     let mut stream = StreamSetup::new(keys, rules, Learn::Never);
+    let remote: Vec<MasterKey> =
+        from.keys.iter().flat_map(|keys| keys.remote.iter().map(master_key)).collect();
+    if remote.len() > 1 {
+        stream.key_set = Some(Box::new(KeySet::new(&remote)));
+    }
     stream.source = Some(Endpoint::from(from.remote));
     stream.rtcp_source = Some(Endpoint::from(from.rtcp.map_or(from.remote, |[_, remote]| remote)));
     let port = &world.ports[to.port];
