@@ -1,7 +1,7 @@
 //! Sessions, their legs and their streams: the state that the packet path works on.
 //!
 //! The control side builds all of it from the configuration before the first packet: one [`Lookup`] that every
-//! worker reads, and per worker the [`Stream`]s that are homed on it, which nobody else touches. After that
+//! worker reads, and per worker the [`Streams`] that are homed on it, which nobody else touches. After that
 //! only the owning worker writes a stream, and the next-hop table's words are the one thing that control
 //! writes while workers read.
 

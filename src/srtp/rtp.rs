@@ -3,7 +3,7 @@
 //! An [`RtpInbound`] stands for what one peer sends us under one key, an [`RtpOutbound`] for what we send
 //! one peer. Each is pinned to the SSRC of its first good packet. They are for endpoints: load generators, tests, the
 //! other side of a call. The gateway's own streams keep the same state apart, by how hot it is
-//! (`session::Streams`), and make the same steps: [`InboundState::accept`], the key, [`InboundState::commit`].
+//! (`session::Streams`), and make the same steps: `InboundState::accept`, the key, `InboundState::commit`.
 
 use std::fmt;
 
