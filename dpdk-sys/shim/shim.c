@@ -31,6 +31,24 @@ int vx_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsig
 
 void vx_mbuf_free(struct rte_mbuf *frame) { rte_pktmbuf_free(frame); }
 
+/* One reference more; returns how many there are now. */
+uint16_t vx_mbuf_share(struct rte_mbuf *frame) { return rte_mbuf_refcnt_update(frame, 1); }
+
+/* The frame itself if nobody else refers to it, else a copy from the same pool (NULL if that is empty), for which one
+ * reference to the frame is given up. */
+struct rte_mbuf *vx_mbuf_private(struct rte_mbuf *frame)
+{
+	struct rte_mbuf *copy;
+
+	if (rte_mbuf_refcnt_read(frame) == 1) {
+		rte_smp_rmb();
+		return frame;
+	}
+	copy = rte_pktmbuf_copy(frame, frame->pool, 0, UINT32_MAX);
+	rte_pktmbuf_free(frame);
+	return copy;
+}
+
 void vx_mbuf_view(const struct rte_mbuf *frame, struct vx_mbuf_view *view)
 {
 	view->buf_addr = frame->buf_addr;

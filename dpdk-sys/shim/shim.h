@@ -130,6 +130,8 @@ uint16_t vx_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, ui
 struct rte_mbuf *vx_mbuf_alloc(struct rte_mempool *pool);
 int vx_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int count);
 void vx_mbuf_free(struct rte_mbuf *frame);
+uint16_t vx_mbuf_share(struct rte_mbuf *frame);
+struct rte_mbuf *vx_mbuf_private(struct rte_mbuf *frame);
 void vx_mbuf_view(const struct rte_mbuf *frame, struct vx_mbuf_view *view);
 uint32_t vx_mempool_size(const struct rte_mempool *pool);
 

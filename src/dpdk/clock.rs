@@ -6,7 +6,20 @@
 #[inline(always)]
 pub fn cycles() -> u64 {
     // SAFETY: RDTSC exists on every x86-64 processor and only reads a counter.
-    unsafe { core::arch::x86_64::_rdtsc() }
+    let cycles = unsafe { core::arch::x86_64::_rdtsc() };
+    #[cfg(feature = "fault-injection")]
+    let cycles = cycles.wrapping_add_signed(SHIFT.load(std::sync::atomic::Ordering::Relaxed));
+    cycles
+}
+
+/// What the counter jumped by.
+#[cfg(feature = "fault-injection")]
+static SHIFT: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+/// Makes the counter jump by `cycles`, or back, on all cores: for tests.
+#[cfg(feature = "fault-injection")]
+pub fn shift_cycles(cycles: i64) {
+    SHIFT.fetch_add(cycles, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Converts cycles at `tsc_hz` to nanoseconds.

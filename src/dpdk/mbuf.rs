@@ -49,6 +49,26 @@ impl Mbuf {
         Mbuf(raw)
     }
 
+    /// Gives the mbuf up without freeing it: whoever takes the pointer owns it.
+    #[inline(always)]
+    pub(super) fn into_raw(self) -> NonNull<dpdk_sys::rte_mbuf> {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    /// Overwrites what an earlier packet left around this one, so that a test sees it if it is ever sent.
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub(super) fn poison_room(&self) {
+        let buffer = self.read::<usize>(BUF_ADDR) as *mut u8;
+        let (headroom, len, tailroom) = (self.headroom(), self.len(), self.tailroom());
+        let pattern = super::poison::pattern();
+        // SAFETY: both ranges lie within the buffer, which this mbuf alone refers to; no slice of them lives, because
+        // slices are of the packet only.
+        unsafe {
+            buffer.write_bytes(pattern, headroom);
+            buffer.add(headroom + len).write_bytes(pattern, tailroom);
+        }
+    }
+
     /// Gives all `frames` back to their pools with one call.
     #[inline]
     pub fn free_all<const N: usize>(frames: &mut arrayvec::ArrayVec<Mbuf, N>) {

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::eal::EalInner;
 use super::{Eal, Error, Mbuf};
@@ -16,6 +17,8 @@ struct Inner {
     raw: NonNull<dpdk_sys::rte_mempool>,
     name: String,
     size: u32,
+    /// Most mbufs that were out when anybody looked.
+    high_water: AtomicU32,
     /// The pool's memory belongs to the environment; taken out (and leaked) when mbufs are still out.
     eal: Option<Arc<EalInner>>,
 }
@@ -27,6 +30,8 @@ pub struct MempoolUse {
     pub size: u32,
     /// Mbufs that are neither in the pool nor in an lcore's cache of it.
     pub in_use: u32,
+    /// Most of them that were out at any of the moments when somebody [looked](Mempool::usage).
+    pub high_water: u32,
 }
 
 // SAFETY: mempool operations are thread-safe (multi-producer, multi-consumer ring ops are the default).
@@ -57,14 +62,19 @@ impl Mempool {
         let raw = NonNull::new(raw).ok_or_else(|| {
             Error::from_status(format!("creating the mempool {name} of {size} buffers of {room} bytes"), -1)
         })?;
-        Ok(Mempool(Arc::new(Inner { raw, name: name.to_owned(), size, eal: Some(eal.inner()) })))
+        let (name, high_water) = (name.to_owned(), AtomicU32::new(0));
+        Ok(Mempool(Arc::new(Inner { raw, name, size, high_water, eal: Some(eal.inner()) })))
     }
 
     /// Takes one mbuf with an empty packet in it; `None` when the pool is exhausted.
     #[inline]
     pub fn alloc(&self) -> Option<Mbuf> {
         // SAFETY: the pool lives; the mbuf that comes out is initialised, unshared and ours.
-        unsafe { NonNull::new(dpdk_sys::vx_mbuf_alloc(self.raw())).map(|raw| Mbuf::from_raw(raw)) }
+        let mbuf =
+            unsafe { NonNull::new(dpdk_sys::vx_mbuf_alloc(self.raw())).map(|raw| Mbuf::from_raw(raw)) };
+        #[cfg(any(test, feature = "fault-injection"))]
+        let mbuf = mbuf.inspect(Mbuf::poison_room);
+        mbuf
     }
 
     /// Fills the spare room of `frames` with empty mbufs, all or none. Returns whether it did.
@@ -80,14 +90,30 @@ impl Mempool {
             }
             frames.set_len(N);
         }
+        #[cfg(any(test, feature = "fault-injection"))]
+        frames[start..].iter().for_each(Mbuf::poison_room);
         true
+    }
+
+    /// Takes every mbuf that is there once, writes to its data and gives it back, so that its pages and those of the ring
+    /// are mapped. Returns how many. Before the first packet, or others go without.
+    pub fn touch(&self) -> usize {
+        let mut all: Vec<Mbuf> = std::iter::from_fn(|| self.alloc()).collect();
+        for frame in &mut all {
+            if frame.resize(1) {
+                frame.data_mut().fill(0);
+            }
+        }
+        all.len()
     }
 
     /// How many mbufs are out. Walks the lcores' caches, so it is for metrics and tests, not for a packet path.
     pub fn usage(&self) -> MempoolUse {
         // SAFETY: the pool lives; the count reads it without locking.
         let available = unsafe { dpdk_sys::rte_mempool_avail_count(self.raw()) };
-        MempoolUse { size: self.0.size, in_use: self.0.size.saturating_sub(available) }
+        let in_use = self.0.size.saturating_sub(available);
+        let high_water = self.0.high_water.fetch_max(in_use, Ordering::Relaxed).max(in_use);
+        MempoolUse { size: self.0.size, in_use, high_water }
     }
 
     /// The name that the pool was created with.

@@ -4,12 +4,13 @@
 //! wants, the port reports, and the packet path can do in software otherwise.
 
 use std::ffi::CString;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 use super::eal::EalInner;
-use super::{Eal, Error, Mbuf, Mempool};
+use super::{Eal, Error, Mbuf, Mempool, SharedFrame};
 
 /// Most frames that one burst holds.
 pub const MAX_BURST: usize = 64;
@@ -113,6 +114,8 @@ struct PortInner {
 pub struct RxQueue {
     port: Arc<PortInner>,
     queue: u16,
+    /// Whether frames arrive as the very mbufs that somebody sent in this process, and may be shared.
+    by_pointer: bool,
 }
 
 /// The sending half of a queue pair; used by one thread.
@@ -126,6 +129,11 @@ impl PortInfo {
     /// back to their pool: net_af_xdp up to DPDK 22.11 deletes its fill ring with the buffers in it.
     pub fn keeps_buffers(&self) -> bool {
         self.driver == "net_af_xdp"
+    }
+
+    /// Whether the driver hands received frames over as the mbufs that this process transmitted.
+    fn passes_by_pointer(&self) -> bool {
+        self.driver == "net_ring"
     }
 }
 
@@ -217,9 +225,13 @@ impl Attach {
             info.mac = mac;
         }
         let inner = Arc::new(inner);
+        let by_pointer = info.passes_by_pointer();
         let queues = (0..config.queues)
             .map(|queue| {
-                (RxQueue { port: Arc::clone(&inner), queue }, TxQueue { port: Arc::clone(&inner), queue })
+                (
+                    RxQueue { port: Arc::clone(&inner), queue, by_pointer },
+                    TxQueue { port: Arc::clone(&inner), queue },
+                )
             })
             .collect();
         let port = Port { inner, info };
@@ -313,6 +325,11 @@ impl RxQueue {
             let slots = frames.as_mut_ptr().add(start).cast();
             let count = usize::from(dpdk_sys::vx_rx_burst(self.port.id, self.queue, slots, room));
             frames.set_len(start + count);
+            if self.by_pointer {
+                return make_private(frames, start);
+            }
+            #[cfg(any(test, feature = "fault-injection"))]
+            frames[start..].iter().for_each(Mbuf::poison_room);
             count
         }
     }
@@ -328,8 +345,25 @@ impl TxQueue {
     /// Sends from the front of `frames`; returns how many the port took. The rest stays in `frames`, in order.
     #[inline(always)]
     pub fn tx_burst<const N: usize>(&mut self, frames: &mut ArrayVec<Mbuf, N>) -> usize {
+        // SAFETY: `Mbuf` is a transparent pointer to an mbuf that it owns.
+        unsafe { self.tx(frames) }
+    }
+
+    /// The same for frames to which others may refer, such as the queues of other ports: the port gives up the one
+    /// reference that it was given.
+    #[inline(always)]
+    pub fn tx_burst_shared<const N: usize>(&mut self, frames: &mut ArrayVec<SharedFrame, N>) -> usize {
+        // SAFETY: `SharedFrame` is a transparent pointer to an mbuf of which it owns one reference. Drivers read what
+        // they send, and no offload that needs an mbuf for itself alone is ever configured.
+        unsafe { self.tx(frames) }
+    }
+
+    /// # Safety
+    /// `T` is a transparent pointer to an mbuf and owns one reference to it.
+    #[inline(always)]
+    unsafe fn tx<T, const N: usize>(&mut self, frames: &mut ArrayVec<T, N>) -> usize {
         let len = frames.len();
-        // SAFETY: the array holds `len` owned mbufs; the driver takes over the first `count`, which are
+        // SAFETY: the array holds `len` owned references; the driver takes over the first `count`, which are
         // removed here without being dropped; one thread uses the queue (`&mut self`).
         unsafe {
             let base = frames.as_mut_ptr();
@@ -339,6 +373,25 @@ impl TxQueue {
             count
         }
     }
+}
+
+/// Replaces those of the frames from `start` on that somebody else refers to by copies; what there is no buffer for is
+/// lost. Returns how many there are.
+#[cold]
+fn make_private<const N: usize>(frames: &mut ArrayVec<Mbuf, N>, start: usize) -> usize {
+    let received: ArrayVec<Mbuf, N> = frames.drain(start..).collect();
+    for frame in received {
+        // SAFETY: we own one reference to a live mbuf and give it up for one to an mbuf that is ours alone.
+        let private = unsafe {
+            NonNull::new(dpdk_sys::vx_mbuf_private(frame.into_raw().as_ptr())).map(|raw| Mbuf::from_raw(raw))
+        };
+        if let Some(frame) = private {
+            #[cfg(any(test, feature = "fault-injection"))]
+            frame.poison_room();
+            frames.push(frame);
+        }
+    }
+    frames.len() - start
 }
 
 impl Drop for PortInner {

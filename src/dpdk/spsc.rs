@@ -96,6 +96,16 @@ impl<T> Producer<T> {
         Ok(())
     }
 
+    /// Whether another item fits.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        let capacity = self.shared.slots.len();
+        if self.tail.wrapping_sub(self.head) == capacity {
+            self.head = self.shared.head.load(Ordering::Acquire);
+        }
+        self.tail.wrapping_sub(self.head) < capacity
+    }
+
     /// Lets the consumer see everything written so far.
     #[inline]
     pub fn publish(&mut self) {
