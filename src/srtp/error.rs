@@ -18,6 +18,9 @@ pub enum OpenError {
     /// Not the SSRC that the first authentic packet pinned.
     #[error("the SSRC differs from the one that this stream was pinned to")]
     SsrcChanged,
+    /// Older than the first packet of a source that replaced another: its index would be one of that other's.
+    #[error("the packet is older than the first one of a source that replaced another")]
+    BeforeSource,
     /// The packet index space of this key is used up (2^48 SRTP or 2^31 SRTCP packets, RFC 3711 §9.2).
     #[error("the key has no packet index left: the session must be re-keyed")]
     KeyExhausted,

@@ -4,6 +4,7 @@
 //! and find the key of a received packet by it (RFC 3711 §3.1). Not a secret: it is sent in the clear.
 
 use std::fmt;
+use std::num::NonZeroU8;
 
 use thiserror::Error;
 
@@ -15,7 +16,7 @@ use super::Suite;
 /// key for each packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mki {
-    len: u8,
+    len: NonZeroU8,
     /// Zero behind the first `len` octets.
     octets: [u8; Self::MAX_LEN],
 }
@@ -30,8 +31,8 @@ impl Mki {
     ///
     /// [`MkiError::Length`] if there are none, or more than [`Mki::MAX_LEN`].
     pub fn from_octets(octets: &[u8]) -> Result<Self, MkiError> {
-        match u8::try_from(octets.len()) {
-            Ok(len @ 1..) if octets.len() <= Self::MAX_LEN => {
+        match u8::try_from(octets.len()).ok().and_then(NonZeroU8::new) {
+            Some(len) if octets.len() <= Self::MAX_LEN => {
                 let mut new = Self { len, octets: [0; Self::MAX_LEN] };
                 new.octets.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
                 Ok(new)
@@ -72,7 +73,7 @@ impl Mki {
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub const fn len(&self) -> usize {
-        self.len as usize
+        self.len.get() as usize
     }
 }
 

@@ -28,6 +28,7 @@
 //! | `counter_hmac` | portable AES-CM with HMAC-SHA1 for the suites of RFC 3711 and RFC 6188 |
 //! | `session_key` | an expanded key and what it does to a packet |
 //! | `ticket` | the permission to seal one packet with one index |
+//! | `epoch` | the shares of a sealing key's indices that the sources of a stream have, one after the other |
 //! | [`error`] | why a packet was not opened or sealed |
 //! | [`rtp`], [`rtcp`] | one direction of one stream: the four contexts |
 //! | [`plain`] | the same pinning and duplicate check for a leg without keys |
@@ -55,6 +56,7 @@
 #![deny(unsafe_code)]
 
 mod counter_hmac;
+mod epoch;
 pub mod error;
 pub mod index;
 mod kdf;
@@ -73,6 +75,7 @@ mod session_key;
 pub mod suite;
 mod ticket;
 
+pub(crate) use epoch::Epochs;
 pub use error::{OpenError, SealError};
 pub use index::PacketIndex;
 pub use kdf::SessionKeys;
@@ -89,6 +92,7 @@ pub(crate) use rtcp::RtcpInboundState;
 pub use rtcp::{RtcpInbound, RtcpOpened, RtcpOutbound};
 pub(crate) use rtp::InboundState;
 pub use rtp::{RtpInbound, RtpOpened, RtpOutbound};
+pub(crate) use session_key::RtcpClear;
 pub use session_key::SessionKey;
 pub use suite::{Suite, UnknownSuite};
 pub use ticket::Ticket;

@@ -74,7 +74,7 @@ pub(crate) const RTP_WORDS: usize = 16;
 /// them are minutes.
 pub(crate) const RTCP_WORDS: usize = 2;
 
-/// Where the window stands. 16 octets: `next` 8, `size` 2, `index_bits` 1 (and 5 free).
+/// Where the window stands. 16 octets: `next` 8, `size` 2, `index_bits` 1, `rebased` 1 (and 4 free).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Head {
@@ -83,6 +83,8 @@ pub(crate) struct Head {
     size: ReplayWindowSize,
     /// Indices from 2 to this power on are beyond the key's lifetime.
     index_bits: u8,
+    /// Whether the window has forgotten an earlier source: its indices must not be sealed with as they are (`epoch`).
+    rebased: bool,
 }
 
 /// Which of the latest indices were seen.
@@ -92,7 +94,7 @@ pub(crate) struct Ring<const WORDS: usize>([u64; WORDS]);
 
 impl Head {
     pub(crate) const fn new(size: ReplayWindowSize) -> Self {
-        Self { next: 0, size, index_bits: 48 }
+        Self { next: 0, size, index_bits: 48, rebased: false }
     }
 
     /// The window for a key whose indices have at most `bits` bits, below 64.
@@ -116,6 +118,28 @@ impl Head {
     #[inline]
     pub(crate) const fn highest(&self) -> Option<u64> {
         self.next.checked_sub(1)
+    }
+
+    /// The highest index seen plus one; 0 while none was.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether [`Head::rebase`] was called.
+    #[inline(always)]
+    pub(crate) const fn is_rebased(&self) -> bool {
+        self.rebased
+    }
+
+    /// From now on indices are moved before they are sealed with. Only `epoch` may call this.
+    pub(super) const fn mark_rebased(&mut self) {
+        self.rebased = true;
+    }
+
+    /// Forgets everything, for another source. Only `epoch` may call this, which keeps the two sources' indices apart.
+    pub(super) const fn rebase(&mut self) {
+        self.next = 0;
+        self.rebased = true;
     }
 
     /// Whether a packet with this index may still come. Changes nothing.

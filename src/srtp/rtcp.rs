@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::epoch::Epochs;
 use super::kdf::SessionKeys;
 use super::mki::{self, Mki};
 use super::provider::Batch;
@@ -66,16 +67,36 @@ impl RtcpInboundState {
         Ok(index)
     }
 
-    /// Takes in an authentic packet. The ticket is the permission to seal one packet with this index.
+    /// Takes in an authentic packet. The ticket is the permission to seal one packet with this index, or, of a stream whose
+    /// source was replaced, with that of its epoch: `epochs` is needed then.
+    ///
+    /// # Errors
+    /// [`OpenError::BeforeSource`], [`OpenError::KeyExhausted`].
     pub(crate) fn commit<const WORDS: usize>(
         &mut self,
         ring: &mut Ring<WORDS>,
         ssrc: u32,
         index: u32,
-    ) -> Ticket<u32> {
+        epochs: Option<&mut Epochs<u32>>,
+    ) -> Result<Ticket<u32>, OpenError> {
+        let ticket = match (self.head.is_rebased(), epochs) {
+            (false, _) => Ticket::new(index),
+            (true, Some(epochs)) => epochs.ticket(index)?,
+            (true, None) => return Err(OpenError::BeforeSource),
+        };
         self.ssrc = ssrc;
         self.head.commit(ring, index.into());
-        Ticket::new(index)
+        Ok(ticket)
+    }
+
+    /// As [`InboundState::replace_source`](super::rtp::InboundState::replace_source).
+    pub(crate) fn replace_source<const WORDS: usize>(
+        &mut self,
+        ring: &mut Ring<WORDS>,
+        epochs: &mut Epochs<u32>,
+        floor: u64,
+    ) {
+        epochs.replace_source(&mut self.head, ring, floor);
     }
 
     /// The highest index received, or `None` before the first packet.
@@ -153,7 +174,7 @@ impl<P: Provider> RtcpInbound<P> {
         }
         let len = self.key.open_rtcp(&mut self.batch, packet, mki_len, clear)?;
         // Only from here on may anything that the packet said change the state.
-        self.state.commit(&mut self.ring, clear.ssrc, index);
+        self.state.commit(&mut self.ring, clear.ssrc, index, None)?;
         Ok(RtcpOpened { len, index, ssrc: clear.ssrc })
     }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::epoch::Epochs;
 use super::kdf::SessionKeys;
 use super::mki::{self, Mki};
 use super::provider::Batch;
@@ -21,12 +22,14 @@ pub(crate) struct InboundState {
     head: Head,
     /// Means something only once the window holds an index.
     ssrc: u32,
+    /// The same: of the newest packet.
+    timestamp: u32,
 }
 
 impl InboundState {
     /// A stream that has received nothing yet, under a key whose indices have `index_bits` bits.
     pub(crate) const fn new(window: ReplayWindowSize, index_bits: u8) -> Self {
-        InboundState { head: Head::new(window).limited_to(index_bits), ssrc: 0 }
+        InboundState { head: Head::new(window).limited_to(index_bits), ssrc: 0, timestamp: 0 }
     }
 
     /// From now on indices have at most `bits` bits.
@@ -74,9 +77,56 @@ impl InboundState {
             return Err(OpenError::SsrcChanged);
         }
         self.head.check(ring, index.as_u64()).map_err(refused)?;
+        // Of a stream whose source was replaced: `commit_moved` is for it.
+        if self.head.is_rebased() {
+            return Err(OpenError::BeforeSource);
+        }
         self.ssrc = ssrc;
         self.head.commit(ring, index.as_u64());
         Ok(Ticket::new(index))
+    }
+
+    /// As [`InboundState::commit`], of a stream whose source was replaced: the ticket is for an index of its epoch.
+    ///
+    /// # Errors
+    /// As [`InboundState::commit`], and [`OpenError::BeforeSource`].
+    pub(crate) fn commit_moved(
+        &mut self,
+        ring: &mut Ring<RTP_WORDS>,
+        ssrc: u32,
+        index: PacketIndex,
+        epochs: &mut Epochs<PacketIndex>,
+    ) -> Result<Ticket<PacketIndex>, OpenError> {
+        if self.head.highest().is_some() && ssrc != self.ssrc {
+            return Err(OpenError::SsrcChanged);
+        }
+        self.head.check(ring, index.as_u64()).map_err(refused)?;
+        let ticket = epochs.ticket(index)?;
+        self.ssrc = ssrc;
+        self.head.commit(ring, index.as_u64());
+        Ok(ticket)
+    }
+
+    /// Forgets the source: the next authentic packet is the first of another one. Nothing below `floor` is sealed with
+    /// from now on.
+    pub(crate) fn replace_source(
+        &mut self,
+        ring: &mut Ring<RTP_WORDS>,
+        epochs: &mut Epochs<PacketIndex>,
+        floor: u64,
+    ) {
+        epochs.replace_source(&mut self.head, ring, floor);
+    }
+
+    /// The stream's sealing key is a fresh one that someone joins with: as [`Epochs::restart`].
+    pub(crate) fn restart(&mut self, epochs: &mut Epochs<PacketIndex>) {
+        epochs.restart(&mut self.head);
+    }
+
+    /// Whether [`InboundState::replace_source`] or [`InboundState::restart`] was called: packets need [`InboundState::commit_moved`].
+    #[inline(always)]
+    pub(crate) const fn is_replaced(&self) -> bool {
+        self.head.is_rebased()
     }
 
     /// The highest index received, or `None` before the first packet.
@@ -93,6 +143,20 @@ impl InboundState {
     pub(crate) const fn ssrc(&self) -> Option<u32> {
         match self.head.highest() {
             Some(_) => Some(self.ssrc),
+            None => None,
+        }
+    }
+
+    /// Notes the timestamp of the newest packet.
+    #[inline(always)]
+    pub(crate) const fn set_timestamp(&mut self, timestamp: u32) {
+        self.timestamp = timestamp;
+    }
+
+    /// What was noted last, or `None` before the first packet.
+    pub(crate) const fn timestamp(&self) -> Option<u32> {
+        match self.head.highest() {
+            Some(_) => Some(self.timestamp),
             None => None,
         }
     }

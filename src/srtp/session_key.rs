@@ -66,18 +66,18 @@ impl<P: Provider> SessionKey<P> {
         self.suite
     }
 
-    /// Asks the cache for what a packet with `len` octets will read of the key in `slot`, which is one of `suite`,
-    /// without looking at it.
+    /// Asks the cache for what a packet with `len` octets will read of the key in `slot`, where an
+    /// `Option<SessionKey>` of `suite` lies, without looking at it.
     #[inline(always)]
-    pub(crate) fn prefetch_slot(slot: &Option<Self>, suite: Suite, len: usize) {
+    pub(crate) fn prefetch_slot(slot: *const u8, suite: Suite, len: usize) {
         // `None` is told by the last octet of the slot: the key stands at its start either way.
-        P::prefetch(std::ptr::from_ref(slot).cast(), suite, len);
+        P::prefetch(slot.cast(), suite, len);
     }
 
     /// The same into the second-level cache, long before.
     #[inline(always)]
-    pub(crate) fn prefetch_slot_far(slot: &Option<Self>, suite: Suite, len: usize) {
-        P::lines(std::ptr::from_ref(slot).cast(), suite, len, crate::dpdk::prefetch_line_far);
+    pub(crate) fn prefetch_slot_far(slot: *const u8, suite: Suite, len: usize) {
+        P::lines(slot.cast(), suite, len, crate::dpdk::prefetch_line_far);
     }
 
     /// Whether a packet of `len` octets has room for all its parts: the first check of an SRTP packet.

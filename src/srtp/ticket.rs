@@ -2,8 +2,9 @@
 //!
 //! The gateway seals a packet with the index that it was received with. A nonce would be used twice if two packets
 //! were sealed with one index, so an index is handed on as a [`Ticket`]: made in one place only, where the replay
-//! window took the index in and will refuse it from then on, and consumed by sealing. It can be neither copied nor
-//! made by anyone else:
+//! window took the index in and will refuse it from then on, and consumed by sealing. Of a stream whose source was
+//! replaced, the index is first moved into the new source's own share (`epoch`, the one other file that makes
+//! tickets). A ticket can be neither copied nor made by anyone else:
 //!
 //! ```compile_fail,E0624
 //! use voxlane::srtp::{PacketIndex, Ticket};
@@ -24,7 +25,7 @@
 pub struct Ticket<I>(I);
 
 impl<I: Copy> Ticket<I> {
-    /// Only a window that has just taken `index` in may call this.
+    /// Only a window that takes `index` in at this moment may call this, or the epochs of one.
     #[inline(always)]
     pub(super) fn new(index: I) -> Self {
         Ticket(index)
