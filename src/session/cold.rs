@@ -3,16 +3,19 @@
 //! SRTCP has its own replay window and its own session keys (RFC 3711 §3.2.1). They lie here unexpanded;
 //! [`RtcpKeys`] expands them when a report comes.
 
+use std::num::NonZeroU32;
+
 use super::key_set::{KeySet, ReceiveKey, SealChange};
+use super::replace::Source;
 use super::rtcp_keys::{Direction, RtcpKeys};
 use super::several_keys::{restore, untouched};
-use super::stream::{OpenedRtcp, PayloadRules, StreamId, StreamKeys};
+use super::stream::{OpenedRtcp, StreamId, StreamKeys};
 use super::{Egress, Endpoint, JournalSlot, Resumed};
 use crate::srtp::mki;
 use crate::srtp::rtcp::MAX_SRTCP_INDEX;
 use crate::srtp::{
-    MasterKey, Mki, OpenError, Provider, RTCP_WORDS, ReplayWindowSize, Ring, RtcpInboundState, SealError,
-    SessionKeys, Ticket,
+    MasterKey, Mki, OpenError, Provider, RTCP_WORDS, ReplayWindowSize, Ring, RtcpClear, RtcpInboundState,
+    SealError, SessionKeys, Ticket,
 };
 
 /// Packets that a report may be late: what the ring remembers.
@@ -25,29 +28,29 @@ pub(super) struct Cold {
     pub(super) source: Option<Endpoint>,
     /// Way out for RTCP.
     pub(super) egress: Option<Egress>,
-    pub(super) reduced_size_rtcp: bool,
     /// [`MasterKey::fingerprint`](crate::srtp::MasterKey::fingerprint) of the key that `open_keys` are of.
     pub(super) open_fingerprint: [u8; 16],
     /// The identifier in packets that the sender seals, RTP or RTCP.
     pub(super) open_mki: Option<Mki>,
     /// The identifier in packets that the gateway seals.
     pub(super) seal_mki: Option<Mki>,
-    state: RtcpInboundState,
-    ring: Ring<RTCP_WORDS>,
+    pub(super) state: RtcpInboundState,
+    pub(super) ring: Ring<RTCP_WORDS>,
     /// `None` is a plain leg.
     open_keys: Option<SessionKeys>,
     seal_keys: Option<SessionKeys>,
-    /// The highest index sealed, and for which SSRC.
-    sealed: Option<(u32, u32)>,
-    journal: Option<JournalSlot>,
+    /// For which SSRC it was sealed, and the highest index plus one.
+    pub(super) sealed: Option<(u32, NonZeroU32)>,
+    pub(super) journal: Option<JournalSlot>,
     /// The first index beyond the lifetime of the sealing key.
     seal_end: u32,
+    /// Of a stream whose source was replaced.
+    pub(super) replaced: Option<Box<Source>>,
 }
 
 impl Cold {
     pub(super) fn new(
         keys: StreamKeys<'_>,
-        rules: PayloadRules,
         source: Option<Endpoint>,
         egress: Option<Egress>,
         journal: Option<(JournalSlot, Option<Resumed>)>,
@@ -57,7 +60,6 @@ impl Cold {
         let mut cold = Cold {
             source,
             egress,
-            reduced_size_rtcp: rules.reduced_size_rtcp,
             open_fingerprint: keys.open.map_or([0; 16], MasterKey::fingerprint),
             open_mki: keys.open.and_then(|key| key.mki().copied()),
             seal_mki: keys.seal.and_then(|key| key.mki().copied()),
@@ -68,6 +70,7 @@ impl Cold {
             sealed: None,
             journal: None,
             seal_end: keys.seal.map_or(1 << 31, |key| 1 << key.rtcp_index_bits()),
+            replaced: None,
         };
         if let Some((slot, resumed)) = journal {
             let last = resumed.and_then(|resumed| {
@@ -102,13 +105,13 @@ impl Cold {
         let key = keys.find(id, Direction::Open, session_keys);
         let mki_len = mki::octets(&self.open_mki).len();
         let clear = key.rtcp_clear(packet, mki_len).ok_or(OpenError::Truncated)?;
-        let index = self.state.accept(&self.ring, clear)?;
+        let index = self.accept(clear)?;
         if !mki::is_in_rtcp(&self.open_mki, packet, key.suite()) {
             return Err(OpenError::UnknownMki);
         }
         let len = key.open_rtcp(batch, packet, mki_len, clear)?;
         let newest = self.state.highest_index().is_none_or(|highest| index > highest);
-        let ticket = self.state.commit(&mut self.ring, clear.ssrc, index);
+        let ticket = self.commit(clear.ssrc, index)?;
         Ok(OpenedRtcp { len, ssrc: clear.ssrc, ticket: Some(ticket), newest })
     }
 
@@ -127,7 +130,7 @@ impl Cold {
         let active = set.key(set.active()).ok_or(OpenError::AuthFailed)?;
         let key = keys.find(id, Direction::OtherRtcp(set.active()), &active.rtcp);
         let clear = key.rtcp_clear(packet, mki_len).ok_or(OpenError::Truncated)?;
-        let index = self.state.accept(&self.ring, clear)?;
+        let index = self.accept(clear)?;
         let candidates = set.of_rtcp(packet, key.suite(), highest_rtp);
         let untouched = untouched(packet, candidates.len());
         let mut outcome = Err(OpenError::UnknownMki);
@@ -144,8 +147,28 @@ impl Cold {
         }
         let len = outcome?;
         let newest = self.state.highest_index().is_none_or(|highest| index > highest);
-        let ticket = self.state.commit(&mut self.ring, clear.ssrc, index);
+        let ticket = self.commit(clear.ssrc, index)?;
         Ok(OpenedRtcp { len, ssrc: clear.ssrc, ticket: Some(ticket), newest })
+    }
+
+    /// The index that a report has if it is authentic.
+    fn accept(&self, clear: RtcpClear) -> Result<u32, OpenError> {
+        let index = self.state.accept(&self.ring, clear)?;
+        if let Some(source) = &self.replaced {
+            source.check_rtcp(clear.ssrc, index)?;
+        }
+        Ok(index)
+    }
+
+    /// Takes an authentic report in.
+    fn commit(&mut self, ssrc: u32, index: u32) -> Result<Ticket<u32>, OpenError> {
+        let epochs = self.replaced.as_deref_mut().map(|source| source.rtcp_epochs(ssrc));
+        self.state.commit(&mut self.ring, ssrc, index, epochs)
+    }
+
+    /// The lowest index above all that was sealed.
+    pub(super) fn next_sealed(&self) -> u32 {
+        self.sealed.map_or(0, |(_, next)| next.get())
     }
 
     /// Another key of the sender is the active one.
@@ -166,7 +189,7 @@ impl Cold {
         std::mem::swap(&mut self.journal, &mut change.rtcp_journal);
         self.seal_mki = change.mki;
         self.seal_keys = Some(change.rtcp.clone());
-        let next = self.sealed.map_or(0, |(_, highest)| highest + 1);
+        let next = self.next_sealed();
         self.seal_end = next.saturating_add(1 << change.rtcp.index_bits()).min(MAX_SRTCP_INDEX + 1);
     }
 
@@ -188,10 +211,7 @@ impl Cold {
         let index = match ticket {
             Some(ticket) => ticket.spend(),
             // RFC 3711 §3.4: the index starts at one.
-            None => self
-                .sealed
-                .map_or(1, |(_, highest)| highest + 1)
-                .max(u32::try_from(floor).unwrap_or(u32::MAX)),
+            None => self.next_sealed().max(1).max(u32::try_from(floor).unwrap_or(u32::MAX)),
         };
         if index >= self.seal_end {
             return Err(SealError::KeyExhausted);
@@ -203,8 +223,8 @@ impl Cold {
         if let Some(slot) = &mut self.journal {
             slot.cover(ssrc, u64::from(index));
         }
-        let highest = self.sealed.map_or(index, |(_, highest)| highest.max(index));
-        self.sealed = Some((ssrc, highest));
+        let next = self.next_sealed().max(index + 1);
+        self.sealed = NonZeroU32::new(next).map(|next| (ssrc, next));
         let key = keys.find(id, Direction::Seal, session_keys);
         key.seal_rtcp(batch, packet, mki::octets(&self.seal_mki), ssrc, index)
     }
@@ -212,7 +232,7 @@ impl Cold {
     /// Writes the exact state of a clean stop to the journal.
     pub(super) fn settle_journal(&mut self) {
         if let Some(slot) = &mut self.journal {
-            slot.settle(self.sealed.map(|(_, highest)| u64::from(highest)));
+            slot.settle(self.sealed.map(|(_, next)| u64::from(next.get() - 1)));
         }
     }
 }

@@ -32,7 +32,7 @@ mod image;
 mod recover;
 mod slot;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +74,8 @@ pub struct Journal {
     unused_from: usize,
     /// Keys of earlier runs, the one used longest ago last; made when the unused positions are exhausted.
     evictable: Option<Vec<Key>>,
+    /// Keys that this run has handed out and got back, the one that came back longest ago first.
+    released: VecDeque<(Key, u32)>,
     copy: Option<DiskCopy>,
 }
 
@@ -84,8 +86,10 @@ struct Place {
     position: usize,
     resumed: Option<Resumed>,
     run: u32,
-    /// Whether this run handed it out.
+    /// Whether a stream of this run has it.
     taken: bool,
+    /// How often it was handed out.
+    times: u32,
 }
 
 /// The file on disk.
@@ -232,7 +236,10 @@ impl Journal {
         let keys = recovered.records.iter().enumerate();
         let keys = keys.map(|(position, record)| {
             let resumed = Some(Resumed { ssrc: record.ssrc, floor: record.reserved_until });
-            ((record.fingerprint, record.kind), Place { position, resumed, run: record.run, taken: false })
+            (
+                (record.fingerprint, record.kind),
+                Place { position, resumed, run: record.run, taken: false, times: 0 },
+            )
         });
         let mut journal = Journal {
             keys: keys.collect(),
@@ -242,6 +249,7 @@ impl Journal {
             header,
             capacity,
             evictable: None,
+            released: VecDeque::new(),
             copy,
         };
         // From the first packet on, a copy left by a clean stop would promise too much.
@@ -252,29 +260,49 @@ impl Journal {
     /// The record of one sealing key ([`MasterKey::fingerprint`](crate::srtp::MasterKey::fingerprint)) for
     /// the one stream that seals with it, and where to resume if the key was used before.
     ///
-    /// When there is no free record, the key that was used longest ago is forgotten; never one of this run.
+    /// When there is no free record, the key that was used longest ago is forgotten; never one that a stream has.
     ///
     /// # Errors
-    /// [`JournalError::KeyTaken`] when this run handed out the key before; [`JournalError::Full`].
+    /// [`JournalError::KeyTaken`] when a stream has the key; [`JournalError::Full`].
     pub fn slot(
         &mut self,
         fingerprint: [u8; 16],
         kind: Kind,
     ) -> Result<(JournalSlot, Option<Resumed>), JournalError> {
         let key = (fingerprint, kind);
-        let (position, resumed) = match self.keys.get(&key) {
+        let (position, resumed, times) = match self.keys.get(&key) {
             Some(place) if place.taken => {
                 return Err(JournalError::KeyTaken { fingerprint: u128::from_be_bytes(fingerprint), kind });
             }
-            Some(place) => (place.position, place.resumed),
-            None => (self.free_position()?, None),
+            Some(place) => (place.position, place.resumed, place.times),
+            None => (self.free_position()?, None, 0),
         };
         let Resumed { ssrc, floor } = resumed.unwrap_or(Resumed { ssrc: 0, floor: 0 });
         let run = self.header.run;
         let record = Record { fingerprint, kind, unsettled: true, run, ssrc, reserved_until: floor };
         self.records.write(position, record);
-        self.keys.insert(key, Place { position, resumed, run, taken: true });
+        self.keys.insert(key, Place { position, resumed, run, taken: true, times: times + 1 });
         Ok((JournalSlot::new(Arc::clone(&self.records), position, kind, floor), resumed))
+    }
+
+    /// Takes the record of a key back from a stream that has ended and was settled. The key is remembered, and a stream
+    /// that is given it again resumes where this one stopped, until the record is needed for another key: those that
+    /// came back longest ago are forgotten first.
+    pub fn release(&mut self, slot: &JournalSlot) {
+        let Some(Ok(record)) = self.records.get(slot.position()) else { return };
+        let key = (record.fingerprint, record.kind);
+        let Some(place) = self.keys.get_mut(&key) else { return };
+        place.taken = false;
+        place.resumed = (record.reserved_until > 0)
+            .then_some(Resumed { ssrc: record.ssrc, floor: record.reserved_until });
+        self.released.push_back((key, place.times));
+        // Keys that were taken again are in there for nothing.
+        if self.released.len() > 2 * self.capacity {
+            let keys = &self.keys;
+            self.released.retain(|(key, times)| {
+                keys.get(key).is_some_and(|place| !place.taken && place.times == *times)
+            });
+        }
     }
 
     /// Copies the journal to the state directory, if there is one and anything has changed: atomically, and
@@ -317,6 +345,14 @@ impl Journal {
         while let Some(key) = evictable.pop() {
             // It may have been taken since the list was made.
             if keys.get(&key).is_some_and(|place| !place.taken)
+                && let Some(place) = keys.remove(&key)
+            {
+                return Ok(place.position);
+            }
+        }
+        while let Some((key, times)) = self.released.pop_front() {
+            // Likewise; then it is in the queue once more, further back.
+            if keys.get(&key).is_some_and(|place| !place.taken && place.times == times)
                 && let Some(place) = keys.remove(&key)
             {
                 return Ok(place.position);

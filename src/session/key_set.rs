@@ -155,4 +155,9 @@ impl SealChange {
             rtcp_journal,
         }
     }
+
+    /// The records of the key that is not sealed with any more: SRTP, SRTCP.
+    pub fn take_journal(&mut self) -> [Option<JournalSlot>; 2] {
+        [self.rtp_journal.take(), self.rtcp_journal.take()]
+    }
 }

@@ -1,8 +1,13 @@
 //! From a local address and port to a stream: two loads, no hashing of ports.
 //!
 //! The gateway owns its local ports, so each local address has a flat table of 65,536 words, 256 KiB. The
-//! address itself is found in a small open-addressed table that stays in the first-level cache. Built once by
-//! control, then read by every worker and written by nobody.
+//! address itself is found in a small open-addressed table that stays in the first-level cache.
+//!
+//! Addresses are fixed when the table is built. The word of a port is written by the worker on which its stream is
+//! homed, between two bursts, and read by every worker: either the old or the new one. A worker that still has the old
+//! one hands the frame to a worker that knows better, so nothing but the word itself needs an order.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Endpoint, StreamId};
 
@@ -16,6 +21,10 @@ pub struct Target {
     /// What the local port is for.
     pub media: Media,
 }
+
+/// Where the word of a local endpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place(u32);
 
 /// What a local port receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +43,7 @@ pub struct Lookup {
     /// Open-addressed, a power of two long and at most half full: mapped address, port of the device, slot.
     addresses: Box<[AddressEntry]>,
     /// One word per slot and UDP port; 0 is free.
-    ports: Box<[u32]>,
+    ports: Box<[AtomicU32]>,
 }
 
 /// Collects local addresses and endpoints.
@@ -102,7 +111,7 @@ impl LookupBuilder {
         let free = AddressEntry { address: [0; 2], port: 0, slot: FREE };
         let mut lookup = Lookup {
             addresses: vec![free; capacity].into(),
-            ports: vec![0; self.addresses.len() * PORTS].into(),
+            ports: (0..self.addresses.len() * PORTS).map(|_| AtomicU32::new(0)).collect(),
         };
         for (slot, (address, port)) in self.addresses.into_iter().enumerate() {
             let mut at = hash(address) & (capacity - 1);
@@ -112,22 +121,54 @@ impl LookupBuilder {
             lookup.addresses[at] = AddressEntry { address, port, slot: slot as u16 };
         }
         for (local, target) in self.targets {
-            let (_, slot) = lookup.find_address(local.address()).ok_or(LookupError::NotLocal(local))?;
-            let StreamId(stream) = target.stream;
-            if target.worker >= MAX_WORKERS || stream >= MAX_STREAMS {
-                return Err(LookupError::TooMany { worker: target.worker, stream });
-            }
-            let word = &mut lookup.ports[usize::from(slot) * PORTS + usize::from(local.port())];
-            if *word != 0 {
+            let place = lookup.place(&local).ok_or(LookupError::NotLocal(local))?;
+            if lookup.is_bound(place) {
                 return Err(LookupError::Duplicate(local));
             }
-            *word = target.pack();
+            lookup.bind(place, target)?;
         }
         Ok(lookup)
     }
 }
 
 impl Lookup {
+    /// Where the word of a local endpoint stands; `None` if its address is not a local one.
+    pub fn place(&self, local: &Endpoint) -> Option<Place> {
+        let (_, slot) = self.find_address(local.address())?;
+        Some(Place(u32::from(slot) * PORTS as u32 + u32::from(local.port())))
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Packets for `place` are for `target` from now on.
+    ///
+    /// # Errors
+    /// [`LookupError::TooMany`].
+    pub fn bind(&self, place: Place, target: Target) -> Result<(), LookupError> {
+        let StreamId(stream) = target.stream;
+        if target.worker >= MAX_WORKERS || stream >= MAX_STREAMS {
+            return Err(LookupError::TooMany { worker: target.worker, stream });
+        }
+        if let Some(word) = self.ports.get(place.0 as usize) {
+            word.store(target.pack(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Packets for `place` are for nobody from now on.
+    pub fn unbind(&self, place: Place) {
+        if let Some(word) = self.ports.get(place.0 as usize) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn is_bound(&self, place: Place) -> bool {
+        self.ports.get(place.0 as usize).is_some_and(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
     /// The slot of a local address on device port `port`; `None` if it is not one of that port's.
     #[inline]
     pub fn slot(&self, local: &Endpoint, port: u8) -> Option<u16> {
@@ -137,7 +178,18 @@ impl Lookup {
     /// What a UDP port of a local address is bound to.
     #[inline]
     pub fn target(&self, slot: u16, port: u16) -> Option<Target> {
-        self.ports.get(usize::from(slot) * PORTS + usize::from(port)).and_then(|&word| Target::unpack(word))
+        self.ports
+            .get(usize::from(slot) * PORTS + usize::from(port))
+            .and_then(|word| Target::unpack(word.load(Ordering::Relaxed)))
+    }
+
+    /// Reads a word of every page, so that all of them are mapped.
+    pub fn touch(&self) {
+        const WORDS_OF_A_PAGE: usize = 1024;
+        self.ports.iter().step_by(WORDS_OF_A_PAGE).for_each(|word| {
+            std::hint::black_box(word);
+            crate::dpdk::prefetch_read(word);
+        });
     }
 
     /// Asks the cache for the word that [`Lookup::target`] will read.
@@ -163,6 +215,13 @@ impl Lookup {
             }
             at = (at + 1) & mask;
         }
+    }
+}
+
+impl Place {
+    /// Position among [`Lookup::places`].
+    pub fn index(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -234,6 +293,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_place_is_bound_and_unbound_while_others_read() {
+        let mut builder = LookupBuilder::default();
+        builder.address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 0);
+        let lookup = builder.build().expect("no duplicate");
+        assert_eq!(lookup.place(&local(2, 9)), None);
+        let place = lookup.place(&local(1, 9)).expect("a local address");
+        let target = |stream| Target { worker: 3, stream: StreamId(stream), media: Media::Muxed };
+        let slot = lookup.slot(&local(1, 0), 0).expect("a local address");
+        for stream in [0, 77, MAX_STREAMS - 1] {
+            lookup.bind(place, target(stream)).expect("in range");
+            assert_eq!(lookup.target(slot, 9), Some(target(stream)));
+        }
+        assert!(lookup.bind(place, target(MAX_STREAMS)).is_err());
+        lookup.unbind(place);
+        assert_eq!(lookup.target(slot, 9), None);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use arrayvec::ArrayVec;
 
 use super::cold::Cold;
 use super::key_set::{KeyChange, KeySet, SealChange};
+use super::replace::{self, timestamp_of};
 use super::rtcp_keys::{Direction, RtcpKeys};
 use super::stream::{OpenedRtp, StreamId};
-use super::streams::{Hot, Keys, Streams};
+use super::streams::{Flags, Hot, Keys, Margin, Streams, next_index};
+use crate::dpdk::slots::Row;
 use crate::srtp::{OpenError, PacketIndex, Provider, SessionKey};
 
 /// Most octets of a packet that is tried with more than one key: what a receive buffer holds.
@@ -31,10 +33,10 @@ impl<P: Provider> Streams<P> {
         ssrc: u32,
         seq: u16,
     ) -> Result<OpenedRtp, OpenError> {
-        let at = id.0 as usize;
-        let Streams { hot, keys, cold, sets, rtcp_keys, batch, .. } = self;
-        let (Some(hot), Some(Keys { open: Some(open), .. }), Some(cold), Some(Some(set))) =
-            (hot.get_mut(at), keys.get_mut(at), cold.get_mut(at), sets.get_mut(at))
+        let now = self.moment();
+        let Streams { rows, rtcp_keys, batch, .. } = self;
+        let Some(Row(hot, Keys { open: Some(open), .. }, cold, Margin { set: Some(set), .. })) =
+            rows.row_mut(id.0)
         else {
             return Err(OpenError::AuthFailed);
         };
@@ -65,12 +67,15 @@ impl<P: Provider> Streams<P> {
         }
         let (len, position) = outcome?;
         let newest = highest.is_none_or(|highest| index.as_u64() > highest);
-        let ticket = receive.state.commit(ring, ssrc, index)?;
+        let source = cold.replaced.as_deref_mut();
+        let ticket = replace::commit(&mut receive.state, ring, source, ssrc, index)?;
+        receive.note(now, newest, timestamp_of(packet));
         if newest && position != set.active() && set.may_become_active(position) {
             set.activate(position, index.as_u64());
             take_over(id, set, open, cold, rtcp_keys);
         }
-        receive.several = set.is_needed(receive.state.highest_index().map(PacketIndex::as_u64));
+        let highest = receive.state.highest_index().map(PacketIndex::as_u64);
+        receive.flags.set(Flags::SEVERAL, set.is_needed(highest));
         Ok(OpenedRtp { len, ticket, newest })
     }
 
@@ -79,17 +84,18 @@ impl<P: Provider> Streams<P> {
         let KeyChange { inbound, outbound, open, seal } = change;
         if open.is_some() {
             self.change_open_keys(*inbound, open);
+            self.lift_quarantine(*inbound);
         }
         if let Some(seal) = seal {
             self.change_seal_key(*outbound, seal);
+            self.lift_quarantine(*outbound);
         }
     }
 
     fn change_open_keys(&mut self, id: StreamId, change: &mut Option<Box<KeySet>>) {
-        let at = id.0 as usize;
-        let Streams { hot, keys, cold, sets, rtcp_keys, .. } = self;
-        let (Some(hot), Some(Keys { open: Some(open), .. }), Some(cold), Some(place)) =
-            (hot.get_mut(at), keys.get_mut(at), cold.get_mut(at), sets.get_mut(at))
+        let Streams { rows, rtcp_keys, .. } = self;
+        let Some(Row(hot, Keys { open: Some(open), .. }, cold, Margin { set: place, .. })) =
+            rows.row_mut(id.0)
         else {
             return;
         };
@@ -116,17 +122,12 @@ impl<P: Provider> Streams<P> {
         let end = highest.unwrap_or(0).saturating_add(1_u64 << set.index_bits()).next_power_of_two();
         hot.receive.state.limit_to(end.trailing_zeros().min(48) as u8);
         cold.limit_open_to(31);
-        hot.receive.several = set.is_needed(highest);
+        hot.receive.flags.set(Flags::SEVERAL, set.is_needed(highest));
     }
 
-    fn change_seal_key(&mut self, id: StreamId, change: &mut SealChange) {
-        let at = id.0 as usize;
-        let (Some(hot), Some(Keys { seal: Some(seal), .. }), Some(cold)) =
-            (self.hot.get_mut(at), self.keys.get_mut(at), self.cold.get_mut(at))
-        else {
-            return;
-        };
-        let next = hot.receive.state.highest_index().map_or(0, |highest| highest.as_u64() + 1);
+    pub(super) fn change_seal_key(&mut self, id: StreamId, change: &mut SealChange) {
+        let Some(Row(hot, Keys { seal: Some(seal), .. }, cold, _)) = self.rows.row_mut(id.0) else { return };
+        let next = next_index(hot, cold);
         let send = &mut hot.send;
         // The old key is not used again, so its record ends exactly here.
         if let Some(slot) = &mut send.journal {

@@ -169,7 +169,7 @@ fn a_change_under_way_loses_and_doubles_nothing<P: Provider>(suite: Suite) {
             }
         }
         assert_eq!(relayed.len() as u64, PACKETS, "{suite}, MKI of {mki_len}");
-        let several = streams.hot[0].receive.several;
+        let several = streams.rows.first(0).expect("live").receive.flags.has(Flags::SEVERAL);
         assert_eq!(several, mki_len > 0, "without MKIs the change is over");
     }
 }
@@ -227,7 +227,7 @@ fn forged_packets_change_nothing_during_a_change<P: Provider>(suite: Suite) {
     let mut streams = stream::<P>(&keys[0], &key(suite, 10, 0), None);
     open(&mut streams, &mut sealed::<P>(&keys[0], 10)).expect("the first key");
     change(&mut streams, Some(KeySet::new(&keys)), None);
-    let before = format!("{streams:?} {:?}", streams.sets[0]);
+    let before = format!("{streams:?} {:?}", streams.rows.fourth(0));
     for (number, index) in [(0, 11), (1, 11), (2, 11)] {
         let mut packet = sealed::<P>(&key(suite, number, 0), index);
         packet[30] ^= u8::from(number < 2);
@@ -237,7 +237,7 @@ fn forged_packets_change_nothing_during_a_change<P: Provider>(suite: Suite) {
         assert_eq!(streams.open_rtcp(ID, &mut report), Err(OpenError::AuthFailed));
     }
     assert_eq!(open(&mut streams, &mut sealed::<P>(&keys[1], 10)), Err(OpenError::Replayed), "under any key");
-    assert_eq!(format!("{streams:?} {:?}", streams.sets[0]), before);
+    assert_eq!(format!("{streams:?} {:?}", streams.rows.fourth(0)), before);
 }
 
 fn reports_follow_the_change<P: Provider>(suite: Suite) {
@@ -282,7 +282,7 @@ fn a_key_that_is_no_longer_wanted_is_left_at_once<P: Provider>(suite: Suite) {
     assert_eq!(report, Err(OpenError::UnknownMki));
     open(&mut streams, &mut sealed::<P>(&keys[1], 2)).expect("agreed");
     assert!(streams.open_rtcp(ID, &mut sealed_rtcp::<P>(&keys[1], 2)).is_ok());
-    assert!(!streams.hot[0].receive.several, "one key is one key");
+    assert!(!streams.rows.first(0).expect("live").receive.flags.has(Flags::SEVERAL), "one key is one key");
 }
 
 /// The index goes on over a change, the count of packets under the key does not.
@@ -294,10 +294,10 @@ fn a_lifetime_counts_from_the_change<P: Provider>(suite: Suite) {
     let free = key(suite, 0, 0);
     let mut streams = stream::<P>(&free, &limited(10), None);
     let first = PacketIndex::from_u64(1 << 20).expect("48 bits");
-    let Hot { receive, ring, .. } = &mut streams.hot[0];
+    let Hot { receive, ring, .. } = streams.rows.first_mut(0).expect("live");
     receive.state.resume(ring, SSRC, PacketIndex::from_u64((1 << 20) - 2).expect("48 bits"));
     let seal = |streams: &mut Streams<P>, index: u64| {
-        let Hot { receive, ring, .. } = &mut streams.hot[0];
+        let Hot { receive, ring, .. } = streams.rows.first_mut(0).expect("live");
         let index = PacketIndex::from_u64(index).expect("48 bits");
         let ticket = receive.state.commit(ring, SSRC, index).expect("fresh");
         let mut packet = rtp_plain(SSRC, index, 60);

@@ -2,20 +2,29 @@
 //!
 //! A stream is one direction through a session: opened with the sending leg's key, sealed with the receiving leg's.
 
-use super::{Egress, Endpoint, JournalSlot, KeySet, Resumed};
+use super::{Egress, Endpoint, JournalSlot, KeySet, Profile, Resumed};
 use crate::srtp::{MasterKey, PacketIndex, ReplayWindowSize, Ticket};
+use crate::tap::TapTag;
 
 /// Position of a stream among those of its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u32);
 
-/// What the inspect stage holds a packet against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Payload types by their numbers alone: a [`Profile`] that looks into no payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PayloadRules {
     /// Bit `n` is set when RTP payload type `n` was negotiated.
     pub payload_types: u128,
     /// Whether a compound RTCP packet may start with another type than SR or RR (RFC 5506).
     pub reduced_size_rtcp: bool,
+}
+
+impl PayloadRules {
+    /// Whether RTP payload type `payload_type` was negotiated.
+    #[inline(always)]
+    pub fn accepts(&self, payload_type: u8) -> bool {
+        self.payload_types >> (payload_type & 127) & 1 == 1
+    }
 }
 
 /// Whether the sender's address is learned from packets that authenticated, or fixed.
@@ -46,9 +55,11 @@ pub struct StreamSetup<'a> {
     /// All keys that the sender may seal with, if there are several.
     pub key_set: Option<Box<KeySet>>,
     /// Rules of the inspect stage.
-    pub rules: PayloadRules,
+    pub rules: Profile,
     /// Whether the source is learned.
     pub learn: Learn,
+    /// Under what tag opened packets are copied for the media tap, if they are.
+    pub tap: Option<TapTag>,
     /// The sender's RTP address, once configured.
     pub source: Option<Endpoint>,
     /// The sender's RTCP address: that of RTP where the leg is muxed.
@@ -65,12 +76,13 @@ pub struct StreamSetup<'a> {
 
 impl<'a> StreamSetup<'a> {
     /// A stream without addresses and journal.
-    pub fn new(keys: StreamKeys<'a>, rules: PayloadRules, learn: Learn) -> Self {
+    pub fn new(keys: StreamKeys<'a>, rules: impl Into<Profile>, learn: Learn) -> Self {
         StreamSetup {
             keys,
             key_set: None,
-            rules,
+            rules: rules.into(),
             learn,
+            tap: None,
             source: None,
             rtcp_source: None,
             rtp_egress: None,

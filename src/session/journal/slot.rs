@@ -46,6 +46,11 @@ impl Records {
         self.all().iter().enumerate().filter_map(|(position, fields)| read(position, fields).transpose())
     }
 
+    /// One record as it is now; `None` if it is free.
+    pub(super) fn get(&self, position: usize) -> Option<Result<Record, Damage>> {
+        read(position, self.all().get(position)?).transpose()
+    }
+
     /// Writes a record that nobody holds. A kill at any point leaves the old one, a free one or the new one.
     pub(super) fn write(&self, position: usize, record: Record) {
         let [low, high, state, reserved_until] = record.to_words();
@@ -105,6 +110,10 @@ impl JournalSlot {
             kind,
             announced: false,
         }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position as usize
     }
 
     /// The first index that this run may seal: every lower one may have been sealed by an earlier run.
