@@ -4,7 +4,7 @@
 
 /// Allows a number of events per second on average, and as many at once after a second of silence.
 ///
-/// Time is in ticks of any clock that does not run backwards: nanoseconds, or cycles of the time-stamp counter.
+/// Time is in ticks of any clock that does not usually run backwards: nanoseconds, or cycles of the time-stamp counter.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     per_second: u64,
@@ -26,7 +26,11 @@ impl TokenBucket {
     #[inline]
     pub fn take(&mut self, now: u64) -> bool {
         let elapsed = now.saturating_sub(self.updated);
-        self.updated = self.updated.max(now);
+        // A clock that jitters goes on; one that jumped back by more than a bucket holds is believed, or nothing would be
+        // allowed until it has caught up.
+        if now > self.updated || self.updated - now > self.token {
+            self.updated = now;
+        }
         let gained = elapsed.saturating_mul(self.per_second);
         self.level = self.level.saturating_add(gained).min(self.per_second.saturating_mul(self.token));
         match self.level.checked_sub(self.token) {
@@ -72,7 +76,17 @@ mod tests {
         assert!(bucket.take(u64::MAX));
         assert!(bucket.take(0), "a clock that ran backwards adds nothing and takes nothing away");
         let mut bucket = TokenBucket::new(1, SECOND);
-        assert!(bucket.take(5 * SECOND) && !bucket.take(0) && !bucket.take(5 * SECOND));
+        assert!(bucket.take(5 * SECOND) && !bucket.take(4 * SECOND) && !bucket.take(5 * SECOND));
         assert!(bucket.take(6 * SECOND));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_back_by_hours_does_not_close_the_bucket_for_hours() {
+        let mut bucket = TokenBucket::new(10, SECOND);
+        let hours = 5 * 3600 * SECOND;
+        assert_eq!(taken(&mut bucket, hours), 10);
+        assert_eq!(taken(&mut bucket, 0), 0, "the jump itself brings nothing");
+        assert_eq!(taken(&mut bucket, SECOND / 2), 5);
+        assert_eq!(taken(&mut bucket, hours), 10, "nor does one ahead bring more than a second");
     }
 }

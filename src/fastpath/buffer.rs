@@ -105,6 +105,21 @@ impl HeapBuffer {
         }
     }
 
+    /// The buffer as if it had gone back to its pool and received `packet` next: around it is what was there before.
+    #[must_use]
+    pub fn received(mut self, packet: &[u8]) -> Self {
+        let len = packet.len().min(Self::DATA_ROOM);
+        (self.start, self.end) = (Self::HEADROOM, Self::HEADROOM + len);
+        (self.contiguous, self.rx_checksums) = (true, Checksum::Unknown);
+        self.data_mut().copy_from_slice(&packet[..len]);
+        self
+    }
+
+    /// Overwrites all of it, as test builds do when a buffer goes back to its pool.
+    pub fn poison(&mut self, octet: u8) {
+        self.bytes.fill(octet);
+    }
+
     /// The same, as if the packet went on in a second segment.
     #[must_use]
     pub fn segmented(mut self) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! Everything that is not media for a local address leaves here: to the host side (punt) or dropped.
 
+use super::faults::{self, Point};
 use super::frame::{Classified, Datagram, Parsed, Received};
 use super::pipeline::{PipelinePort, Sink};
 use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD, find_stream};
@@ -52,6 +53,7 @@ pub(super) fn run<B: Buffer, P: Provider>(
         frame.prefetch();
     }
     while let Some(frame) = burst.pop() {
+        faults::at(Point::Classify);
         if let Some(later) = burst.len().checked_sub(LOOK_AHEAD).and_then(|at| burst.get(at)) {
             later.prefetch();
         }

@@ -68,11 +68,16 @@ drop_reasons! {
         HandoverFull => "handover_full", "The ring to the worker on which the stream is homed was full.";
     }
     open {
-        RtpMalformed => "rtp_malformed", "The RTP header, CSRC list or header extension overruns the packet (RFC 3550 section 5).";
+        StreamQuarantined => "stream_quarantined", "An earlier packet of the stream made the worker panic; the stream is out of service until it is changed.";
+        RtpMalformed => "rtp_malformed", "The packet is too short for an RTP header (RFC 3550 section 5.1).";
+        RtpCsrcCount => "rtp_csrc_count", "The CSRC count says more contributing sources than the packet has room for (RFC 3550 section 5.1).";
+        RtpExtensionLength => "rtp_extension_length", "The header extension's length reaches behind the packet's end (RFC 3550 section 5.3.1).";
         RtcpMalformed => "rtcp_malformed", "The packet is too short for an RTCP header (RFC 3550 section 6.4).";
         SrtpTruncated => "srtp_truncated", "The packet is too short for its authentication tag or SRTCP trailer.";
         SrtcpNotEncrypted => "srtcp_not_encrypted", "The SRTCP E-bit is clear on a leg that requires encryption (RFC 7714 section 9.3).";
         SsrcChanged => "ssrc_changed", "The SSRC is not the one that the stream authenticated first.";
+        BeforeSource => "before_source", "The packet is older than the first one of a source that replaced another: its index belongs to that other.";
+        SsrcCollision => "ssrc_collision", "The SSRC is that of the session's other leg: a loop, or two sources that chose the same (RFC 3550 section 8.2).";
         SrtpTooOld => "srtp_too_old", "The packet index lies behind the replay window (RFC 3711 section 3.3.2).";
         SrtpReplayed => "srtp_replayed", "The packet index was received before (RFC 3711 section 3.3.2).";
         SrtpMkiUnknown => "srtp_mki_unknown", "The master key identifier is none that was agreed for the leg (RFC 3711 section 3.1).";
@@ -80,16 +85,34 @@ drop_reasons! {
         KeyExhausted => "key_exhausted", "The key has reached its packet limit: 2^48 SRTP, 2^31 SRTCP (RFC 3711 section 9.2).";
     }
     inspect {
-        RtpPadding => "rtp_padding", "The RTP padding count is zero or larger than the payload (RFC 3550 section 5.1).";
-        RtpPayloadEmpty => "rtp_payload_empty", "The RTP packet carries no payload.";
         PayloadTypeNotNegotiated => "payload_type_not_negotiated", "The RTP payload type was not negotiated for the leg.";
         HeaderExtensionMalformed => "header_extension_malformed", "A one- or two-byte header extension element overruns the extension (RFC 8285 section 4).";
+        HeaderExtensionRtcp => "header_extension_rtcp", "The header extension, or an element of it, is an RTCP packet in disguise (RFC 4585 section 6.1).";
+        RtpPadding => "rtp_padding", "The RTP padding count is zero or larger than the payload (RFC 3550 section 5.1).";
+        RtpPayloadEmpty => "rtp_payload_empty", "The RTP packet carries no payload.";
+        OpusFrameSize => "opus_frame_size", "An Opus frame has more than 1275 bytes (RFC 6716 section 3.4 R2).";
+        OpusFraming => "opus_framing", "The frame lengths, count or padding of an Opus packet do not fit it (RFC 6716 section 3.4 R3, R4, R6, R7).";
+        OpusFrameCount => "opus_frame_count", "An Opus packet of code 3 says that it has no frame (RFC 6716 section 3.4 R5).";
+        OpusDuration => "opus_duration", "An Opus packet of code 3 plays more than 120 ms (RFC 6716 section 3.4 R5).";
+        AdtsSync => "adts_sync", "There is no ADTS syncword where a frame must begin (ISO/IEC 14496-3 section 1.A.2.2).";
+        AdtsHeader => "adts_header", "An ADTS header's layer, profile, sampling frequency or channels are impossible, changed, or not those negotiated.";
+        AdtsFrameLength => "adts_frame_length", "An ADTS frame's length, or the place of a raw data block in it, disagrees with the payload.";
+        AdtsCrc => "adts_crc", "The CRC over an ADTS header of several raw data blocks is wrong.";
+        AacAuHeader => "aac_au_header", "AU-headers-length is no number of 16-bit AU-headers, or they leave no data (RFC 3640 section 3.2.1).";
+        AacInterleaved => "aac_interleaved", "An AU-Index or AU-Index-delta is not zero: interleaving was not negotiated (RFC 3640 section 3.2.1.1).";
+        AacAuSize => "aac_au_size", "The AU-sizes do not add up to the data behind the AU-headers (RFC 3640 section 3.2.3).";
+        PcmSampleFrame => "pcm_sample_frame", "The payload is no whole number of samples of all channels (RFC 3551 section 4.3).";
+        PtimeOutOfRange => "ptime_out_of_range", "The packet plays a shorter or longer time than was negotiated (RFC 8866 section 6.4).";
+        TelephoneEventMalformed => "telephone_event_malformed", "The payload is no whole number of event reports of 4 bytes, or a reserved bit is set (RFC 4733 section 2.3).";
+        TelephoneEventNotNegotiated => "telephone_event_not_negotiated", "The telephone event is none that was negotiated (RFC 4733 section 2.4.1).";
+        ComfortNoiseMalformed => "comfort_noise_malformed", "The noise level is above 127, a coefficient is reserved, or there are more than 32 (RFC 3389 section 3).";
         RtcpCompound => "rtcp_compound", "The RTCP compound packet's structure is wrong (RFC 3550 section 6.1, RFC 5506).";
     }
     reencapsulate {
         RemoteUnknown => "remote_unknown", "The receiving leg has no remote address yet; none was configured and none authenticated.";
         NextHopUnresolved => "next_hop_unresolved", "The receiving leg's next hop has no MAC address yet.";
         MtuExceeded => "mtu_exceeded", "The packet would be larger than the MTU of the port that it leaves by.";
+        ReframeImpossible => "reframe_impossible", "The payload has no form on the receiving leg: no whole access units, another AAC configuration, or too many (RFC 3640).";
         RoomExhausted => "room_exhausted", "The buffer has no headroom or tailroom for the other leg's headers and tag.";
     }
     seal {
@@ -109,6 +132,30 @@ drop_reasons! {
 }
 
 impl DropReason {
+    /// Whether a leg that counts only lets such packets pass: what is wrong with the payload alone, and would not keep the
+    /// gateway from relaying it.
+    pub const fn is_tolerable(self) -> bool {
+        matches!(
+            self,
+            DropReason::OpusFrameSize
+                | DropReason::OpusFraming
+                | DropReason::OpusFrameCount
+                | DropReason::OpusDuration
+                | DropReason::AdtsSync
+                | DropReason::AdtsHeader
+                | DropReason::AdtsFrameLength
+                | DropReason::AdtsCrc
+                | DropReason::AacAuHeader
+                | DropReason::AacInterleaved
+                | DropReason::AacAuSize
+                | DropReason::PcmSampleFrame
+                | DropReason::PtimeOutOfRange
+                | DropReason::TelephoneEventMalformed
+                | DropReason::TelephoneEventNotNegotiated
+                | DropReason::ComfortNoiseMalformed
+        )
+    }
+
     /// The reason's position in [`DropReason::ALL`] and in every per-queue counter array.
     pub const fn index(self) -> usize {
         self as usize

@@ -2,6 +2,7 @@
 //!
 //! A frame of a stream that another worker owns is handed over to that worker, never processed here.
 
+use super::faults::{self, Point};
 use super::frame::{Matched, Parsed};
 use super::pipeline::{PipelinePort, Sink};
 use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD};
@@ -27,13 +28,15 @@ pub(super) fn prefetch<B: Buffer, P: Provider>(
 pub(super) fn run<B: Buffer, P: Provider>(
     port: &PipelinePort,
     lookup: &Lookup,
-    streams: &Streams<P>,
+    streams: &mut Streams<P>,
     worker: u16,
     burst: &mut Burst<Frame<B, Parsed>>,
     matched: &mut Burst<Frame<B, Matched>>,
     sink: &mut impl Sink<B>,
 ) {
     for frame in burst.drain(..) {
+        streams.work_on_nothing();
+        faults::at(Point::FindStream);
         let datagram = frame.datagram();
         let Some(target) = lookup.target(datagram.slot, datagram.port) else {
             port.counters.count_dropped(DropReason::PortUnknown, 1);
@@ -49,6 +52,7 @@ pub(super) fn run<B: Buffer, P: Provider>(
             continue;
         }
         let frame = frame.matched(target.worker, target.stream);
+        // The number of another worker's stream means nothing here.
         if target.worker != worker {
             if sink.hand_over(target.worker, port.index, frame) {
                 port.counters.handed_over_out.add(1);
@@ -57,6 +61,7 @@ pub(super) fn run<B: Buffer, P: Provider>(
             }
             continue;
         }
+        streams.work_on(target.stream);
         if matched.len() < LOOK_AHEAD {
             streams.prefetch_open_key(target.stream, frame.payload_estimate());
         }

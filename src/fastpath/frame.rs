@@ -29,9 +29,13 @@
 //! }
 //! ```
 
+use std::sync::Arc;
+
+use super::faults::{self, Point};
 use super::{Buffer, Burst, DropReason};
-use super::{classify, inspect};
-use crate::session::{Endpoint, OpenedRtp, OpeningRtp, StreamId, Streams};
+use super::{classify, inspect, reencapsulate};
+use crate::reframe;
+use crate::session::{Endpoint, HEADERS_MAX, NextHops, OpenedRtp, OpeningRtp, StreamId, Streams};
 use crate::srtp::{OpenError, PacketIndex, Provider, SealError, TAG_LEN, Ticket};
 use crate::wire::rtp;
 
@@ -95,7 +99,7 @@ pub struct Checked {
     packet: Packet,
 }
 
-/// Has room for the other leg's headers in front and for the tag behind.
+/// In the form of the other leg, with room for its headers in front and for the tag behind.
 #[derive(Debug)]
 pub struct Encapsulated {
     rx_cycles: u64,
@@ -241,6 +245,12 @@ impl<B: Buffer> Frame<B, Matched> {
         self.state.stream
     }
 
+    /// When it was received.
+    #[inline(always)]
+    pub(super) fn rx_cycles(&self) -> u64 {
+        self.state.rx_cycles
+    }
+
     /// The stream that it claims to belong to, and where it came from.
     #[inline(always)]
     pub(super) fn sender(&self) -> Authenticated {
@@ -271,6 +281,9 @@ impl<B: Buffer> Frame<B, Matched> {
         }
         let (header_len, ssrc, seq) = self.rtp_header()?;
         let stream = self.state.stream;
+        if streams.collides(stream, ssrc) {
+            return Err(DropReason::SsrcCollision);
+        }
         let opened =
             streams.open_rtp(stream, self.buffer.data_mut(), header_len, ssrc, seq).map_err(open_reason)?;
         self.opened_rtp_into(header_len as u16, ssrc, opened, out)
@@ -280,6 +293,9 @@ impl<B: Buffer> Frame<B, Matched> {
     #[inline]
     pub(super) fn begin<P: Provider>(&self, streams: &Streams<P>) -> Result<OpeningRtp, DropReason> {
         let (header_len, ssrc, seq) = self.rtp_header()?;
+        if streams.collides(self.state.stream, ssrc) {
+            return Err(DropReason::SsrcCollision);
+        }
         streams.begin_rtp(self.state.stream, self.buffer.data(), header_len, ssrc, seq).map_err(open_reason)
     }
 
@@ -292,9 +308,13 @@ impl<B: Buffer> Frame<B, Matched> {
     ) {
         let mut outcomes: Burst<Result<OpenedRtp, OpenError>> = Burst::new();
         let packets = batch.iter_mut().map(|(frame, opening)| (*opening, frame.buffer.data_mut()));
-        streams.open_rtp_batch(packets, |outcome| outcomes.push(outcome));
+        streams.open_rtp_batch(packets, |outcome| {
+            faults::at(Point::OpenBatch);
+            outcomes.push(outcome);
+        });
         for ((frame, opening), outcome) in batch.drain(..).zip(outcomes) {
             let sender = frame.sender();
+            streams.work_on(sender.stream);
             let opened = outcome
                 .map_err(open_reason)
                 .and_then(|opened| frame.opened_rtp_into(opening.header_len, opening.ssrc, opened, out));
@@ -304,7 +324,7 @@ impl<B: Buffer> Frame<B, Matched> {
 
     #[inline(always)]
     fn rtp_header(&self) -> Result<(usize, u32, u16), DropReason> {
-        let header = rtp::Packet::new_checked(self.buffer.data()).map_err(|_| DropReason::RtpMalformed)?;
+        let header = rtp::Packet::new_checked(self.buffer.data()).map_err(inspect::header_reason)?;
         Ok((header.header_len(), header.ssrc().0, header.sequence_number().0))
     }
 
@@ -348,27 +368,31 @@ impl<B: Buffer> Frame<B, Matched> {
 }
 
 impl<B: Buffer> Frame<B, Opened> {
-    /// Holds the packet against the rules of its leg.
+    /// The stream.
+    #[inline(always)]
+    pub(super) fn stream(&self) -> StreamId {
+        self.state.stream
+    }
+
+    /// Holds the packet against the rules of its leg. `Some` is a reason for which the leg would refuse it, if it did
+    /// more than count.
     #[inline(always)]
     pub(super) fn check_into<P: Provider>(
         self,
         streams: &Streams<P>,
         out: &mut Burst<Frame<B, Checked>>,
-    ) -> Result<(), DropReason> {
-        let stream = self.state.stream;
-        match self.state.packet {
-            Packet::Rtp { .. } => {
-                inspect::rtp(self.buffer.data(), |payload_type| {
-                    streams.accepts_payload_type(stream, payload_type)
-                })?;
-            }
+    ) -> Result<Option<DropReason>, DropReason> {
+        let profile = streams.profile(self.state.stream).ok_or(DropReason::PayloadTypeNotNegotiated)?;
+        let tolerated = match self.state.packet {
+            Packet::Rtp { .. } => inspect::rtp(self.buffer.data(), profile)?,
             Packet::Rtcp { .. } => {
-                inspect::rtcp(self.buffer.data(), streams.accepts_reduced_size_rtcp(stream))?;
+                inspect::rtcp(self.buffer.data(), profile.reduced_size_rtcp())?;
+                None
             }
-        }
+        };
         let Opened { rx_cycles, stream, packet } = self.state;
         out.push(Frame { buffer: self.buffer, state: Checked { rx_cycles, stream, packet } });
-        Ok(())
+        Ok(tolerated)
     }
 }
 
@@ -385,22 +409,33 @@ impl<B: Buffer> Frame<B, Checked> {
         matches!(self.state.packet, Packet::Rtcp { .. })
     }
 
-    /// Length of the RTP or RTCP packet in bytes.
+    /// When it arrived, by the time-stamp counter.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.buffer.data().len()
+    pub(super) fn rx_cycles(&self) -> u64 {
+        self.state.rx_cycles
     }
 
-    /// Makes room: `headers` bytes in front and `trailer` bytes behind.
+    /// The packet in the clear.
     #[inline(always)]
-    pub(super) fn encapsulate_into(
+    pub(super) fn packet(&self) -> &[u8] {
+        self.buffer.data()
+    }
+
+    /// Gives the packet its form on the other leg and makes room for that leg's headers and tag.
+    #[inline(always)]
+    pub(super) fn encapsulate_into<P: Provider>(
         mut self,
-        headers: usize,
-        trailer: usize,
-        next_hop_mac: [u8; 6],
+        streams: &mut Streams<P>,
+        next_hops: &[Arc<NextHops>],
         out: &mut Burst<Frame<B, Encapsulated>>,
     ) -> Result<(), DropReason> {
+        let (stream, is_rtcp) = (self.state.stream, matches!(self.state.packet, Packet::Rtcp { .. }));
+        if is_rtcp || streams.is_rewritten(stream) {
+            self.rewrite(streams)?;
+        }
         let len = self.buffer.data().len();
+        let route = reencapsulate::route(streams, next_hops, stream, is_rtcp, len)?;
+        let reencapsulate::Route { headers, trailer, next_hop_mac } = route;
         if !self.buffer.resize(len + trailer) || !self.buffer.move_start(-(headers as isize)) {
             return Err(DropReason::RoomExhausted);
         }
@@ -409,6 +444,34 @@ impl<B: Buffer> Frame<B, Checked> {
             buffer: self.buffer,
             state: Encapsulated { rx_cycles, stream, packet, next_hop_mac },
         });
+        Ok(())
+    }
+}
+
+impl<B: Buffer> Frame<B, Checked> {
+    /// What the legs negotiated differently, and what another source than the receiver knows has to be called.
+    #[cold]
+    #[inline(never)]
+    fn rewrite<P: Provider>(&mut self, streams: &mut Streams<P>) -> Result<(), DropReason> {
+        let Checked { rx_cycles, stream, packet } = &mut self.state;
+        match packet {
+            Packet::Rtp { header_len, ssrc, ticket } => {
+                if streams.is_replaced(*stream) {
+                    let bytes = self.buffer.data_mut();
+                    let known = streams.renumber_rtp(*stream, bytes, ticket.index(), *rx_cycles);
+                    *ssrc = known.ok_or(DropReason::BeforeSource)?;
+                }
+                let profile = streams.profile(*stream).ok_or(DropReason::PayloadTypeNotNegotiated)?;
+                if profile.rewrites() {
+                    let len = usize::from(*header_len);
+                    let len = reframe::rtp(&mut self.buffer, len, profile, HEADERS_MAX);
+                    *header_len = len.map_err(reframe_reason)? as u16;
+                }
+            }
+            Packet::Rtcp { ssrc, .. } => {
+                *ssrc = streams.renumber_rtcp(*stream, self.buffer.data_mut(), *ssrc, *rx_cycles);
+            }
+        }
         Ok(())
     }
 }
@@ -481,15 +544,25 @@ impl<B: Buffer> Frame<B, Encapsulated> {
             let payload = frame.buffer.data_mut().get_mut(headers..).unwrap_or_default();
             (frame.state.stream, payload, header_len, ssrc, ticket)
         });
-        streams.seal_rtp_batch(jobs, |outcome| outcomes.push(outcome));
+        streams.seal_rtp_batch(jobs, |outcome| {
+            faults::at(Point::SealBatch);
+            outcomes.push(outcome);
+        });
         // A frame whose packet was not sealed is dropped here: it never was more than in this function's hands.
         for (frame, outcome) in frames.into_iter().zip(outcomes) {
+            streams.work_on(frame.state.stream);
             each(streams, outcome.map(|()| frame).map_err(seal_reason));
         }
     }
 }
 
 impl<B: Buffer> Frame<B, Tagged> {
+    /// The stream.
+    #[inline(always)]
+    pub(super) fn stream(&self) -> StreamId {
+        self.state.stream
+    }
+
     /// Writes the other leg's headers in front. Best done when another packet has been sealed meanwhile: the UDP checksum
     /// reads what sealing wrote.
     #[inline(always)]
@@ -526,11 +599,19 @@ fn open_reason(error: OpenError) -> DropReason {
         OpenError::Truncated => DropReason::SrtpTruncated,
         OpenError::NotEncrypted => DropReason::SrtcpNotEncrypted,
         OpenError::SsrcChanged => DropReason::SsrcChanged,
+        OpenError::BeforeSource => DropReason::BeforeSource,
         OpenError::TooOld => DropReason::SrtpTooOld,
         OpenError::Replayed => DropReason::SrtpReplayed,
         OpenError::UnknownMki => DropReason::SrtpMkiUnknown,
         OpenError::AuthFailed => DropReason::SrtpAuthFailed,
         OpenError::KeyExhausted => DropReason::KeyExhausted,
+    }
+}
+
+fn reframe_reason(error: reframe::Error) -> DropReason {
+    match error {
+        reframe::Error::NoRoom => DropReason::RoomExhausted,
+        _ => DropReason::ReframeImpossible,
     }
 }
 

@@ -17,27 +17,33 @@
 
 mod buffer;
 mod classify;
+pub mod control_link;
 mod drop_reason;
+pub mod faults;
 mod find_stream;
 pub mod frame;
 pub mod handover;
-mod inspect;
+pub mod inspect;
 mod open;
 mod panic_note;
 mod pipeline;
 mod reencapsulate;
 mod seal;
+mod timer_clock;
 mod transmit;
+pub mod warm_up;
 mod worker;
 
 pub use buffer::{Buffer, HeapBuffer};
+pub use control_link::{Command, ControlEnd, Returned, control_link};
 pub use drop_reason::DropReason;
 pub use frame::{Frame, Matched, Sealed};
 pub use handover::{Inbox, Outbox};
 pub use panic_note::{PanicNote, install_hook as install_panic_hook};
 pub use pipeline::{Pipeline, PipelinePort, Sink};
 pub use transmit::{TX_ATTEMPTS, Transmitter};
-pub use worker::{Command, LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
+pub use warm_up::WarmUp;
+pub use worker::{LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
 
 /// Most frames in a burst.
 pub const BURST: usize = crate::dpdk::MAX_BURST;

@@ -3,6 +3,7 @@
 //! The stream changes only after the tag has verified. A stream that learns its remote reports the source of
 //! an authenticated packet here; control answers with the way there.
 
+use super::faults::{self, Point};
 use super::frame::{Authenticated, Matched, Opened};
 use super::pipeline::{PipelinePort, Sink};
 use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD};
@@ -19,6 +20,9 @@ pub(super) fn run<B: Buffer, P: Provider>(
     sink: &mut impl Sink<B>,
 ) {
     let mut batch = Batch { frames: Burst::new() };
+    if let Some(frame) = burst.first() {
+        streams.set_arrival(frame.rx_cycles());
+    }
     let ahead: Burst<(StreamId, u16)> =
         burst.iter().map(|frame| (frame.stream(), frame.payload_estimate() as u16)).collect();
     for (position, frame) in burst.drain(..).enumerate() {
@@ -31,8 +35,14 @@ pub(super) fn run<B: Buffer, P: Provider>(
         }
         let sender = frame.sender();
         let id = sender.stream;
+        streams.work_on(id);
+        faults::at(Point::Open);
         if !streams.accepts_source(id, sender.source, sender.is_rtcp) {
             port.counters.count_dropped(DropReason::SourceNotPinned, 1);
+            continue;
+        }
+        if streams.is_quarantined(id) {
+            port.counters.count_dropped(DropReason::StreamQuarantined, 1);
             continue;
         }
         streams.prefetch_send(id);
@@ -72,6 +82,7 @@ impl<B: Buffer> Batch<B> {
             && !opening.is_ok_and(|opening| streams.is_independent(&opening, latest))
         {
             self.flush(port, streams, opened, sink);
+            streams.work_on(id);
             opening = frame.begin(streams);
         }
         match opening {
@@ -110,7 +121,7 @@ fn note<B: Buffer, P: Provider>(
     match outcome {
         Ok(newest) => {
             if newest && streams.has_moved(sender.stream, sender.source, sender.is_rtcp) {
-                sink.learned(sender);
+                sink.learned(sender, streams.generation(sender.stream).unwrap_or(0));
             }
         }
         Err(reason) => port.counters.count_dropped(reason, 1),

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use super::faults::{self, Point};
 use super::frame::{Authenticated, Matched, Received, Sealed};
 use super::{Buffer, Burst, DropReason, Frame, LOOK_AHEAD};
 use super::{classify, find_stream, inspect, open, reencapsulate, seal};
 use crate::rate_limit::TokenBucket;
 use crate::session::{Lookup, NextHops, Streams};
 use crate::srtp::Provider;
+use crate::tap::TapTag;
 use crate::telemetry::{QueueCounters, Stage};
 use crate::wire::MacAddress;
 
@@ -21,8 +23,14 @@ pub trait Sink<B> {
     fn hand_over(&mut self, worker: u16, port: u8, frame: Frame<B, Matched>) -> bool;
     /// A frame that is fit to leave.
     fn transmit(&mut self, frame: Frame<B, Sealed>);
-    /// An authenticated packet came from another source than the stream's remote.
-    fn learned(&mut self, sender: &Authenticated);
+    /// An authenticated packet came from another source than the stream's remote. `generation` tells which of the
+    /// sessions that had the stream's place it belongs to.
+    fn learned(&mut self, sender: &Authenticated, generation: u32);
+    /// An opened and checked packet of a stream that is tapped, which arrived at `rx_cycles`.
+    #[inline(always)]
+    fn tap(&mut self, tag: TapTag, is_rtcp: bool, rx_cycles: u64, packet: &[u8]) {
+        let _ = (tag, is_rtcp, rx_cycles, packet);
+    }
     /// The pipeline goes on to `stage` with `frames` frames. Once per burst and stage, for those who keep time.
     #[inline(always)]
     fn enter(&mut self, stage: Stage, frames: usize) {
@@ -71,6 +79,7 @@ impl<P: Provider> Pipeline<P> {
     ) {
         // Each stage drains its input into its output: a burst is some kilobytes, and is never moved.
         let mut received: Burst<Frame<B, Received>> = Burst::new();
+        self.streams.work_on_nothing();
         let mut bytes = 0;
         // In reverse, so that `classify` takes them from the end in the order of arrival and sees those to come.
         for buffer in burst.drain(..).rev() {
@@ -84,7 +93,7 @@ impl<P: Provider> Pipeline<P> {
         classify::run(port, &self.lookup, &self.streams, &mut received, rx_cycles, &mut parsed, sink);
         sink.enter(Stage::FindStream, parsed.len());
         let mut matched = Burst::new();
-        let (lookup, streams) = (&self.lookup, &self.streams);
+        let (lookup, streams) = (&self.lookup, &mut self.streams);
         find_stream::run(port, lookup, streams, self.worker, &mut parsed, &mut matched, sink);
         self.process_matched(port, &mut matched, sink);
     }
@@ -99,16 +108,20 @@ impl<P: Provider> Pipeline<P> {
         sink: &mut impl Sink<B>,
     ) {
         port.counters.handed_over_in.add(handed.len() as u64);
+        self.streams.work_on_nothing();
         let (taken, worker) = (handed.len(), self.worker);
         handed.retain(|frame| frame.home() == worker);
         if handed.len() != taken {
             port.counters.count_dropped(DropReason::HandoverMisrouted, (taken - handed.len()) as u64);
         }
         for frame in handed.iter() {
+            self.streams.work_on(frame.stream());
+            faults::at(Point::Handover);
             frame.prefetch();
             // The packet's own lines are not here yet, so the sequence number is not looked at: a wrong line of two.
             self.streams.prefetch_receive(frame.stream(), 0);
         }
+        self.streams.work_on_nothing();
         for frame in handed.iter().take(LOOK_AHEAD) {
             self.streams.prefetch_open_key(frame.stream(), frame.payload_estimate());
         }
@@ -128,11 +141,12 @@ impl<P: Provider> Pipeline<P> {
         open::run(port, &mut self.streams, matched, &mut opened, sink);
         sink.enter(Stage::Inspect, opened.len());
         let mut checked = Burst::new();
-        inspect::run(port, &self.streams, &mut opened, &mut checked);
+        inspect::run(port, &mut self.streams, &mut opened, &mut checked, sink);
         sink.enter(Stage::Reencapsulate, checked.len());
         let mut encapsulated = Burst::new();
-        reencapsulate::run(port, &self.streams, &self.next_hops, &mut checked, &mut encapsulated);
+        reencapsulate::run(port, &mut self.streams, &self.next_hops, &mut checked, &mut encapsulated);
         sink.enter(Stage::Seal, encapsulated.len());
         seal::run(port, &mut self.streams, &mut encapsulated, sink);
+        self.streams.work_on_nothing();
     }
 }

@@ -1,43 +1,59 @@
-//! Stage 5: room for the other leg's headers and tag, and where the next hop is.
+//! Stage 5: the packet in the form that the other leg negotiated (`reframe`), room for that leg's headers and tag, and where
+//! its next hop is.
 
+use std::sync::Arc;
+
+use super::faults::{self, Point};
 use super::frame::{Checked, Encapsulated};
 use super::pipeline::PipelinePort;
 use super::{Buffer, Burst, DropReason, Frame};
-use crate::session::{NextHops, Streams};
+use crate::session::{NextHops, StreamId, Streams};
 use crate::srtp::Provider;
+
+/// The way out of a packet.
+pub(super) struct Route {
+    /// Bytes of headers in front.
+    pub(super) headers: usize,
+    /// Bytes that sealing appends.
+    pub(super) trailer: usize,
+    pub(super) next_hop_mac: [u8; 6],
+}
 
 /// Runs the stage over a burst. `next_hops` has one table per device port.
 #[inline]
 pub(super) fn run<B: Buffer, P: Provider>(
     port: &PipelinePort,
-    streams: &Streams<P>,
-    next_hops: &[std::sync::Arc<NextHops>],
+    streams: &mut Streams<P>,
+    next_hops: &[Arc<NextHops>],
     burst: &mut Burst<Frame<B, Checked>>,
     encapsulated: &mut Burst<Frame<B, Encapsulated>>,
 ) {
     for frame in burst.drain(..) {
-        if let Err(reason) = one(streams, next_hops, frame, encapsulated) {
+        streams.work_on(frame.stream());
+        faults::at(Point::Reencapsulate);
+        if let Err(reason) = frame.encapsulate_into(streams, next_hops, encapsulated) {
             port.counters.count_dropped(reason, 1);
         }
     }
 }
 
+/// Where a packet of `len` bytes, as it will be sealed, leaves.
 #[inline(always)]
-fn one<B: Buffer, P: Provider>(
+pub(super) fn route<P: Provider>(
     streams: &Streams<P>,
-    next_hops: &[std::sync::Arc<NextHops>],
-    frame: Frame<B, Checked>,
-    encapsulated: &mut Burst<Frame<B, Encapsulated>>,
-) -> Result<(), DropReason> {
-    let (stream, is_rtcp) = (frame.stream(), frame.is_rtcp());
+    next_hops: &[Arc<NextHops>],
+    stream: StreamId,
+    is_rtcp: bool,
+    len: usize,
+) -> Result<Route, DropReason> {
     let trailer = streams.trailer(stream, is_rtcp);
     let egress = streams.egress(stream, is_rtcp).ok_or(DropReason::RemoteUnknown)?;
-    if !egress.fits(frame.len() + trailer) {
+    if !egress.fits(len + trailer) {
         return Err(DropReason::MtuExceeded);
     }
-    let mac = next_hops
+    let next_hop_mac = next_hops
         .get(usize::from(egress.port()))
         .and_then(|table| table.mac(egress.next_hop()))
         .ok_or(DropReason::NextHopUnresolved)?;
-    frame.encapsulate_into(egress.headers_len(), trailer, mac, encapsulated)
+    Ok(Route { headers: egress.headers_len(), trailer, next_hop_mac })
 }

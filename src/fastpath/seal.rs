@@ -1,5 +1,6 @@
 //! Stage 6: encrypted and tagged with the receiving leg's key, headers in front.
 
+use super::faults::{self, Point};
 use super::frame::{Encapsulated, Tagged};
 use super::pipeline::{PipelinePort, Sink};
 use super::{Buffer, Burst, Frame, LOOK_AHEAD};
@@ -22,6 +23,8 @@ pub(super) fn run<B: Buffer, P: Provider>(
         if let Some(&(id, len)) = ahead.get(position + LOOK_AHEAD) {
             streams.prefetch_seal_key(id, usize::from(len));
         }
+        streams.work_on(frame.stream());
+        faults::at(Point::Seal);
         if streams.seal_protection(frame.stream()) == Protection::Batched && !frame.is_rtcp() {
             batch.push(frame);
             continue;
@@ -34,10 +37,12 @@ pub(super) fn run<B: Buffer, P: Provider>(
             Err(reason) => port.counters.count_dropped(reason, 1),
         }
         if let Some(frame) = before {
+            streams.work_on(frame.stream());
             finish(port, streams, frame, sink);
         }
     }
     if let Some(frame) = tagged {
+        streams.work_on(frame.stream());
         finish(port, streams, frame, sink);
     }
     if !batch.is_empty() {
@@ -55,6 +60,7 @@ fn finish<B: Buffer, P: Provider>(
     frame: Frame<B, Tagged>,
     sink: &mut impl Sink<B>,
 ) {
+    faults::at(Point::Headers);
     match frame.write_headers(streams) {
         Ok(frame) => sink.transmit(frame),
         Err(reason) => port.counters.count_dropped(reason, 1),

@@ -4,6 +4,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::faults::{self, Point};
 use super::{BURST, DropReason, Frame, Sealed};
 use crate::dpdk::{self, Mbuf, TxQueue};
 use crate::telemetry::QueueCounters;
@@ -20,18 +21,21 @@ pub struct Transmitter {
     received: ArrayVec<(u64, u32), BURST>,
     /// Bytes of all frames in `frames`.
     bytes: u64,
+    /// Whether frames are taken and not sent.
+    is_muted: bool,
 }
 
 impl Transmitter {
     /// Takes the queue over.
     pub fn new(queue: TxQueue) -> Self {
-        Transmitter { queue, frames: ArrayVec::new(), received: ArrayVec::new(), bytes: 0 }
+        Transmitter { queue, frames: ArrayVec::new(), received: ArrayVec::new(), bytes: 0, is_muted: false }
     }
 
     /// Queues a sealed frame; [`Transmitter::flush`] sends it. `arrival` are the counters of the queue on which
     /// its packet arrived.
     #[inline]
     pub fn push(&mut self, frame: Frame<Mbuf, Sealed>, arrival: &QueueCounters) {
+        faults::at(Point::Transmit);
         if self.frames.is_full() {
             self.flush(arrival);
         }
@@ -56,9 +60,15 @@ impl Transmitter {
         if self.frames.is_empty() {
             return;
         }
+        faults::at(Point::Flush);
         let mut sent = 0;
         for attempt in 0..TX_ATTEMPTS {
-            sent += self.queue.tx_burst(&mut self.frames);
+            if self.is_muted {
+                // The port is not touched: it may not have started.
+                sent += self.frames.drain(..).count();
+            } else if !faults::refuses_to_send() {
+                sent += self.queue.tx_burst(&mut self.frames);
+            }
             if attempt > 0 {
                 arrival.tx_retries.add(1);
             }
@@ -67,6 +77,12 @@ impl Transmitter {
             }
         }
         let now = dpdk::cycles();
+        if let Some(&(rx_cycles, _)) = self.received.first()
+            && sent > 0
+            && arrival.first_latency.value() == 0
+        {
+            arrival.first_latency.raise_to(now.saturating_sub(rx_cycles).max(1));
+        }
         let mut left = sent as u64;
         for &(rx_cycles, count) in &self.received {
             let count = left.min(count.into());
@@ -81,6 +97,19 @@ impl Transmitter {
             arrival.count_dropped(DropReason::TxFull, self.frames.len() as u64);
             self.frames.clear();
         }
+        self.received.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether frames are taken and counted as usual, but never reach the port: for the warm-up.
+    pub fn mute(&mut self, is_muted: bool) {
+        self.is_muted = is_muted;
+    }
+
+    /// Gives up what is queued, after a panic in the middle of it. Whoever counts finds the frames missing.
+    #[cold]
+    pub fn abandon(&mut self) {
+        self.frames.clear();
         self.received.clear();
         self.bytes = 0;
     }

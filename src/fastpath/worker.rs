@@ -6,52 +6,80 @@
 //! |---|---|---|
 //! | counters | this worker | metrics |
 //! | `WorkerShared::phase` | control | this worker, each housekeeping |
+//! | `WorkerShared::warmth` | this worker | control, at start |
 //! | `punts`, `learned` (bounded queues) | this worker | control |
 //! | `panic_note` | this worker, when it is empty | control, which empties it |
-//! | `commands`, `originated` (bounded queues) | control | this worker, each housekeeping |
+//! | `WorkerShared::rounds`, `now` | this worker | control |
+//! | `originated` (bounded queue) | control | this worker, each housekeeping |
+//! | commands ([`control_link`](super::control_link)) | control | this worker, each round |
+//! | what commands replaced (the same) | this worker | control, which frees it |
+//! | words of the lookup for its own streams | this worker, on command | all workers |
+//! | `flight` | this worker | control, after a panic |
+//! | `quarantined` (bounded queue) | this worker | control, which logs it |
+//! | tap arena (`dpdk::arena`) | this worker | recorder |
 //! | hand-over rings ([`handover`](super::handover)) | one other worker each | this worker, each round |
-//! | `retired` (bounded queue) | this worker | control, which frees it |
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
+use super::control_link::WorkerEnd;
+use super::faults::{self, Point};
 use super::frame::{Authenticated, Matched, Sealed};
 use super::handover::{Inbox, Outbox};
 use super::pipeline::{Pipeline, PipelinePort, Sink};
-use super::{BURST, Burst, DropReason, Frame, PanicNote, Transmitter, install_panic_hook};
-use crate::dpdk::{HeapWatch, Mbuf, Poller, RxQueue, lockdown};
-use crate::session::{Egress, Endpoint, KeyChange, StreamId};
+use super::timer_clock::TimerClock;
+use super::{BURST, Burst, DropReason, Frame, PanicNote, Transmitter, WarmUp, install_panic_hook};
+use crate::dpdk::{self, HeapWatch, Mbuf, Poller, RxQueue, cycles, lockdown};
+use crate::session::{Blamed, Ended, Endpoint, StreamId};
 use crate::srtp::Provider;
-use crate::telemetry::{Balance, Stage, StageClock, WorkerCounters};
+use crate::tap::{TapTag, TapWriter};
+use crate::telemetry::{
+    Balance, EventKind, FlightRecorder, QueueCounters, Stage, StageClock, WorkerCounters,
+};
 
 /// Rounds over all queues between two looks at what control wants.
 const HOUSEKEEPING_ROUNDS: u64 = 32;
+/// Changes to sessions that a worker makes between two bursts. Each touches a few lines that another core wrote last:
+/// more of them would be a pause.
+const COMMANDS_PER_ROUND: usize = 4;
 /// Rounds without a frame after which a draining worker is done.
 const DRAIN_EMPTY_ROUNDS: u32 = 2_000;
-/// Panics after which the worker gives up, so that the supervisor restarts the process.
+/// Panics after which the worker gives up, so that the supervisor restarts the process: each has put a stream out of
+/// service or has no stream to blame, and a fresh start is better than a gateway that shrinks.
 const PANIC_LIMIT: u64 = 16;
 /// Rounds before anything is held against the worker: its code and its streams come into the caches.
 const WARM_UP_ROUNDS: u64 = 4096;
 
 /// What control and other threads share with one worker.
 pub struct WorkerShared {
-    /// [`RUN`](Self::RUN), [`DRAIN`](Self::DRAIN) or [`STOP`](Self::STOP).
+    /// [`RUN`](Self::RUN), [`DRAIN`](Self::DRAIN), [`STOP`](Self::STOP) or [`WAIT`](Self::WAIT).
     phase: AtomicU8,
+    /// 0, [`WARM`](Self::WARM) or [`READY`](Self::READY).
+    warmth: AtomicU8,
     /// Frames for the host side.
     pub punts: ArrayQueue<Punt>,
     /// Sources that authenticated and differ from their stream's remote.
     pub learned: ArrayQueue<LearnEvent>,
-    /// Changes to the worker's streams.
-    pub commands: ArrayQueue<Command>,
-    /// Key changes that were made, with what they replaced: only control frees memory.
-    pub retired: ArrayQueue<Box<KeyChange>>,
+    /// Sessions whose time is over.
+    pub ended: ArrayQueue<Ended>,
+    /// How many rounds it has begun: what it looked up before is forgotten by then.
+    rounds: AtomicU64,
+    /// The clock of its sessions' timers, in ticks ([`TICKS_PER_SECOND`](crate::session::TICKS_PER_SECOND)).
+    now: AtomicU32,
     /// Frames that the host side sends, with the index of their port.
     pub originated: ArrayQueue<(u8, Mbuf)>,
     /// What its first unreported panic said.
     pub panic_note: Arc<PanicNote>,
+    /// What it did last.
+    pub flight: FlightRecorder,
+    /// Streams that it put out of service.
+    pub quarantined: ArrayQueue<StreamId>,
+    /// What is to go wrong.
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub faults: Arc<faults::Plan>,
     /// What the worker counts about itself.
     pub counters: Arc<WorkerCounters>,
 }
@@ -69,32 +97,12 @@ pub struct Punt {
 pub struct LearnEvent {
     /// The stream.
     pub stream: StreamId,
+    /// Which of the sessions that had its place.
+    pub generation: u32,
     /// The new source.
     pub source: Endpoint,
     /// Whether it is the source of RTCP.
     pub is_rtcp: bool,
-}
-
-/// A change that control makes to a worker's streams.
-#[derive(Debug)]
-pub enum Command {
-    /// The remote of a leg is known: `inbound` receives from it and `outbound` sends to it.
-    SetRemote {
-        /// The stream that the leg sends.
-        inbound: StreamId,
-        /// The stream that the leg receives.
-        outbound: StreamId,
-        /// The remote for RTP, or for RTCP.
-        remote: Endpoint,
-        /// The way there.
-        egress: Egress,
-        /// Whether RTP goes there.
-        rtp: bool,
-        /// Whether RTCP goes there.
-        rtcp: bool,
-    },
-    /// A leg has new keys.
-    SetKeys(Box<KeyChange>),
 }
 
 /// One port as one worker sees it.
@@ -115,8 +123,24 @@ pub struct Worker<P: Provider> {
     /// Frames of own streams that other workers received.
     inbox: Inbox<Frame<Mbuf, Matched>>,
     io: Io,
+    /// What control wants of its streams.
+    link: WorkerEnd,
+    timers: TimerClock,
     /// Whether it locks itself out of the kernel once it has warmed up.
     lockdown: bool,
+    /// What it does first.
+    warm_up: Option<WarmUp<P>>,
+}
+
+/// How far a worker has come.
+#[derive(Default)]
+struct Rounds {
+    /// Over all queues.
+    done: u64,
+    /// Those since the last frame.
+    idle: u32,
+    /// From the end of the warm-up on.
+    heap_watch: Option<HeapWatch>,
 }
 
 /// The sink of the worker's pipeline.
@@ -127,32 +151,86 @@ struct Io {
     /// By port index.
     transmitters: Vec<Transmitter>,
     /// Counters of the queue whose burst is in the stages.
-    arrival: Arc<crate::telemetry::QueueCounters>,
+    arrival: Arc<QueueCounters>,
     clock: StageClock,
+    tap: Option<TapWriter>,
 }
 
 impl WorkerShared {
     const RUN: u8 = 0;
     const DRAIN: u8 = 1;
     const STOP: u8 = 2;
+    const WAIT: u8 = 3;
+
+    const WARM: u8 = 1;
+    const READY: u8 = 2;
 
     /// Queues of the sizes that a worker needs.
     pub fn new() -> Self {
         WorkerShared {
             phase: AtomicU8::new(Self::RUN),
+            warmth: AtomicU8::new(0),
             punts: ArrayQueue::new(1024),
             learned: ArrayQueue::new(1024),
-            commands: ArrayQueue::new(1024),
-            retired: ArrayQueue::new(1024),
+            ended: ArrayQueue::new(1024),
+            rounds: AtomicU64::new(0),
+            now: AtomicU32::new(1),
             originated: ArrayQueue::new(256),
             panic_note: Arc::default(),
+            flight: FlightRecorder::new(),
+            quarantined: ArrayQueue::new(PANIC_LIMIT as usize),
+            #[cfg(any(test, feature = "fault-injection"))]
+            faults: Arc::default(),
             counters: Arc::default(),
         }
+    }
+
+    /// How many rounds the worker has begun. What it did in earlier ones is seen by whoever reads this.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Acquire)
+    }
+
+    /// The worker begins a round.
+    #[inline(always)]
+    pub(crate) fn begin_round(&self, round: u64) {
+        self.rounds.store(round, Ordering::Release);
+    }
+
+    /// The clock of the worker's sessions, in ticks ([`TICKS_PER_SECOND`](crate::session::TICKS_PER_SECOND)).
+    pub fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Asks a worker that is not launched yet to wait after its warm-up until [`WorkerShared::go`]: ports must not be
+    /// polled while they start.
+    pub fn wait(&self) {
+        self.phase.store(Self::WAIT, Ordering::Release);
+    }
+
+    /// Lets a worker that waits poll.
+    pub fn go(&self) {
+        self.phase.store(Self::RUN, Ordering::Release);
+    }
+
+    /// Whether the worker has relayed its own frames.
+    pub fn is_warm(&self) -> bool {
+        self.warmth.load(Ordering::Acquire) >= Self::WARM
+    }
+
+    /// Whether it has polled for a while, and locked itself out of the kernel if it is to: from here on everything is held
+    /// against it.
+    pub fn is_ready(&self) -> bool {
+        self.warmth.load(Ordering::Acquire) == Self::READY
     }
 
     /// Asks the worker to finish what its queues still hold and return.
     pub fn drain(&self) {
         self.phase.store(Self::DRAIN, Ordering::Release);
+    }
+
+    /// Whether the worker has caught so many panics that it has ended, or is about to.
+    pub fn has_given_up(&self) -> bool {
+        self.counters.panics.value() >= PANIC_LIMIT
     }
 
     /// Asks the worker to return at once.
@@ -169,7 +247,8 @@ impl Default for WorkerShared {
 
 impl<P: Provider> Worker<P> {
     /// A worker over its queues. `ports` and `transmitters` are in the order of port indices; `handover` are its
-    /// ends of the rings between the workers ([`handover::mesh`](super::handover::mesh)).
+    /// ends of the rings between the workers ([`handover::mesh`](super::handover::mesh)), `link` its end of what
+    /// control wants.
     ///
     /// # Panics
     /// Never; a worker without ports returns from [`Worker::run`] when it is told to.
@@ -179,12 +258,15 @@ impl<P: Provider> Worker<P> {
         transmitters: Vec<Transmitter>,
         shared: Arc<WorkerShared>,
         handover: HandoverEnds,
+        link: WorkerEnd,
+        tsc_hz: u64,
     ) -> Self {
         let arrival = ports.first().map(|port| Arc::clone(&port.pipeline.counters)).unwrap_or_default();
         let (outbox, inbox) = handover;
         let clock = StageClock::new(ports.len());
-        let io = Io { shared, outbox, transmitters, arrival, clock };
-        Worker { pipeline, ports, inbox, io, lockdown: false }
+        let io = Io { shared, outbox, transmitters, arrival, clock, tap: None };
+        let timers = TimerClock::new(tsc_hz);
+        Worker { pipeline, ports, inbox, io, link, timers, lockdown: false, warm_up: None }
     }
 
     /// Locks the worker out of the kernel once it has warmed up ([`lockdown`]): for workers whose ports are all
@@ -193,53 +275,129 @@ impl<P: Provider> Worker<P> {
         Worker { lockdown, ..self }
     }
 
+    /// Warms up before the first poll ([`WarmUp`]).
+    pub fn with_warm_up(self, warm_up: WarmUp<P>) -> Self {
+        Worker { warm_up: Some(warm_up), ..self }
+    }
+
+    /// Gives it where packets of tapped streams are copied to.
+    pub fn with_tap(mut self, tap: Option<TapWriter>) -> Self {
+        self.io.tap = tap;
+        self
+    }
+
     /// Polls until control stops it; returns the worker so that its queues outlive the polling. Call
     /// [`Worker::finish`] once all workers have returned.
     pub fn run(mut self) -> Self {
         let shared = Arc::clone(&self.io.shared);
-        let counters = &shared.counters;
         shared.panic_note.adopt();
+        #[cfg(any(test, feature = "fault-injection"))]
+        shared.faults.adopt();
         install_panic_hook();
+        let (worker, ports) = (self.pipeline.worker.into(), self.ports.len() as u64);
+        shared.flight.record(dpdk::cycles(), EventKind::WorkerStarted, worker, ports);
+        if let Some(warm_up) = self.warm_up.take() {
+            self.warm_up(warm_up);
+        }
+        shared.warmth.store(WorkerShared::WARM, Ordering::Release);
+        while shared.phase.load(Ordering::Acquire) == WorkerShared::WAIT {
+            std::thread::yield_now();
+        }
         let poller = Poller::register();
-        let mut heap_watch = None;
-        let mut round: u64 = 0;
-        let mut idle_rounds = 0_u32;
+        let mut rounds = Rounds::default();
+        // Each burst has its own unwind boundary; this one is for what is outside of them.
+        while catch_unwind(AssertUnwindSafe(|| self.poll_until_told(&poller, &mut rounds))).is_err() {
+            self.recover();
+            if shared.has_given_up() {
+                break;
+            }
+        }
+        drop(rounds.heap_watch.take());
+        let loops = shared.counters.loops.value();
+        shared.flight.record(dpdk::cycles(), EventKind::WorkerStopped, worker, loops);
+        self
+    }
+
+    /// Relays frames of its own making as if they had come from its first port, and uses the unwinder once.
+    #[cold]
+    fn warm_up(&mut self, mut warm_up: WarmUp<P>) {
+        self.pipeline.lookup.touch();
+        self.pipeline.streams.touch();
+        self.io.transmitters.iter_mut().for_each(|transmitter| transmitter.mute(true));
+        let (all, mut sent) = (warm_up.bursts(), 0);
+        for number in 0..all {
+            // Full ones first, then single packets: what comes first is one.
+            let len = if number < all / 2 { BURST } else { 1 + number % 4 };
+            let mut burst = warm_up.burst(len);
+            let frames = burst.len();
+            let rx_cycles = self.io.clock.enter(Stage::Classify, frames);
+            process(&mut self.io, &mut warm_up.pipeline, &mut warm_up.port, &mut burst, rx_cycles);
+            sent += frames as u64;
+        }
+        self.io.transmitters.iter_mut().for_each(|transmitter| transmitter.mute(false));
+        let counters = &self.io.shared.counters;
+        counters.warm_up_frames.add(sent);
+        counters.warm_up_forwarded.add(warm_up.port.counters.tx_packets.value());
+        // The unwinder sets itself up on its first use, for which it may enter the kernel.
+        let _ = catch_unwind(|| resume_unwind(Box::new(())));
+        self.io.clock = StageClock::new(self.ports.len());
+        if let Some(port) = self.ports.first() {
+            self.io.arrival = Arc::clone(&port.pipeline.counters);
+        }
+    }
+
+    fn poll_until_told(&mut self, poller: &Poller, rounds: &mut Rounds) {
+        let shared = Arc::clone(&self.io.shared);
+        let counters = &shared.counters;
         loop {
             let mut busy = false;
-            if round < WARM_UP_ROUNDS {
+            if rounds.done < WARM_UP_ROUNDS {
                 self.io.clock.restart();
             }
             poller.begin_round();
+            shared.begin_round(rounds.done);
+            faults::at(Point::Poll);
             for index in 0..self.ports.len() {
                 busy |= self.poll(index);
             }
             busy |= self.take_handovers();
+            self.tend_sessions();
             counters.loops.add(1);
             counters.busy_loops.add(u64::from(busy));
-            round = round.wrapping_add(1);
-            idle_rounds = if busy { 0 } else { idle_rounds.saturating_add(1) };
-            if !round.is_multiple_of(HOUSEKEEPING_ROUNDS) {
+            rounds.done = rounds.done.wrapping_add(1);
+            rounds.idle = if busy { 0 } else { rounds.idle.saturating_add(1) };
+            if !rounds.done.is_multiple_of(HOUSEKEEPING_ROUNDS) {
                 continue;
             }
             self.housekeeping();
-            if round == WARM_UP_ROUNDS {
+            if rounds.done == WARM_UP_ROUNDS {
                 if self.lockdown && !self.lock_down() {
                     break;
                 }
-                heap_watch = Some(HeapWatch::start(Arc::clone(&counters.heap)));
+                rounds.heap_watch = Some(HeapWatch::start(Arc::clone(&counters.heap)));
                 self.io.clock.restart();
+                shared.warmth.store(WorkerShared::READY, Ordering::Release);
             }
             match shared.phase.load(Ordering::Acquire) {
                 WorkerShared::RUN => {}
-                WorkerShared::DRAIN if idle_rounds < DRAIN_EMPTY_ROUNDS => {}
+                WorkerShared::DRAIN if rounds.idle < DRAIN_EMPTY_ROUNDS => {}
                 _ => break,
             }
-            if counters.panics.value() >= PANIC_LIMIT {
+            if shared.has_given_up() {
                 break;
             }
         }
-        drop(heap_watch);
-        self
+    }
+
+    /// After a panic outside of a burst's own boundary, with frames in any state: what is queued for transmission is given
+    /// up, and every frame without a fate is counted as lost.
+    #[cold]
+    fn recover(&mut self) {
+        self.io.transmitters.iter_mut().for_each(Transmitter::abandon);
+        self.io.outbox.publish();
+        let counters = self.ports.iter().map(|port| &*port.pipeline.counters);
+        let lost = counters.map(count_lost).sum();
+        self.io.note_panic(self.pipeline.streams.blame(), lost);
     }
 
     /// Makes the last system calls. `false` if the kernel refuses; control finds the reason in the panic note.
@@ -264,8 +422,17 @@ impl<P: Provider> Worker<P> {
     pub fn finish(&mut self) {
         while self.take_handovers() {}
         self.housekeeping();
+        self.carry_out();
+        if let Some(tap) = &mut self.io.tap {
+            tap.close();
+        }
         self.io.transmitters.iter_mut().for_each(Transmitter::reap);
         self.pipeline.streams.settle_journals();
+    }
+
+    /// Does what control wants of the sessions, when no worker polls any more.
+    pub fn carry_out(&mut self) {
+        while self.link.apply(&mut self.pipeline, usize::MAX) > 0 {}
     }
 
     /// One burst from one port. Returns whether there was a frame.
@@ -283,8 +450,8 @@ impl<P: Provider> Worker<P> {
         self.io.clock.arrived(frames);
         let rx_cycles = self.io.clock.enter(Stage::Classify, frames);
         port.pipeline.counters.rx_bursts.add(1);
-        let (pipeline, io) = (&mut self.pipeline, &mut self.io);
-        guarded(io, &mut port.pipeline, |io, port| pipeline.process(port, &mut burst, rx_cycles, io));
+        self.io.shared.flight.record(rx_cycles, EventKind::BurstReceived, index as u64, frames as u64);
+        process(&mut self.io, &mut self.pipeline, &mut port.pipeline, &mut burst, rx_cycles);
         true
     }
 
@@ -304,9 +471,8 @@ impl<P: Provider> Worker<P> {
                 // Workers have the same ports; a frame for none would show up in the balance.
                 let Some(port) = self.ports.get_mut(usize::from(port)) else { continue };
                 self.io.clock.enter(Stage::Handover, burst.len());
-                let (pipeline, io) = (&mut self.pipeline, &mut self.io);
-                guarded(io, &mut port.pipeline, |io, port| {
-                    pipeline.process_handed_over(port, &mut burst, io)
+                guarded(&mut self.io, &mut self.pipeline, &mut port.pipeline, |io, pipeline, port| {
+                    pipeline.process_handed_over(port, &mut burst, io);
                 });
             }
         }
@@ -317,17 +483,9 @@ impl<P: Provider> Worker<P> {
     fn housekeeping(&mut self) {
         self.io.clock.enter(Stage::Housekeeping, 0);
         self.io.clock.publish(&self.io.shared.counters);
-        // What a change replaces must not be dropped here for want of room.
-        while !self.io.shared.retired.is_full()
-            && let Some(command) = self.io.shared.commands.pop()
-        {
-            // Expanding keys takes microseconds: with thousands of changes, packets must not wait for all of them.
-            let is_key_change = matches!(command, Command::SetKeys(_));
-            self.apply(command);
-            if is_key_change {
-                break;
-            }
-        }
+        self.pipeline.streams.set_now(self.timers.advance(cycles()));
+        self.io.shared.now.store(self.timers.now(), Ordering::Relaxed);
+        faults::at(Point::Housekeeping);
         while let Some((port, frame)) = self.io.shared.originated.pop() {
             let index = usize::from(port);
             if let (Some(transmitter), Some(port)) =
@@ -338,29 +496,43 @@ impl<P: Provider> Worker<P> {
         }
     }
 
-    fn apply(&mut self, command: Command) {
-        let streams = &mut self.pipeline.streams;
-        match command {
-            Command::SetRemote { inbound, outbound, remote, egress, rtp, rtcp } => {
-                streams.set_source(inbound, remote, rtp, rtcp);
-                streams.set_egress(outbound, Some(&egress), rtp, rtcp);
-            }
-            Command::SetKeys(mut change) => {
-                streams.change_keys(&mut change);
-                let _ = self.io.shared.retired.push(change);
-            }
+    /// Sessions that come, change and go, a few in each round, and a look at those whose time may be over.
+    #[inline]
+    fn tend_sessions(&mut self) {
+        self.link.apply(&mut self.pipeline, COMMANDS_PER_ROUND);
+        let shared = &self.io.shared;
+        let due = self.timers.due_sessions(self.pipeline.streams.capacity() / 2);
+        if due > 0 {
+            self.pipeline.streams.sweep(due, |ended| shared.ended.push(ended).is_ok());
         }
     }
+}
+
+/// One burst through all stages. A function of its own, so that the warm-up runs the very code that packets will.
+#[inline(never)]
+fn process<P: Provider>(
+    io: &mut Io,
+    pipeline: &mut Pipeline<P>,
+    port: &mut PipelinePort,
+    burst: &mut Burst<Mbuf>,
+    rx_cycles: u64,
+) {
+    guarded(io, pipeline, port, |io, pipeline, port| pipeline.process(port, burst, rx_cycles, io));
 }
 
 /// Runs the stages over one burst and sends what came out. A panic in them costs the burst: its buffers go back
 /// to their pool while the stack unwinds, and what was not yet accounted for is counted as such.
 #[inline]
-fn guarded(io: &mut Io, port: &mut PipelinePort, stages: impl FnOnce(&mut Io, &mut PipelinePort)) {
+fn guarded<P: Provider>(
+    io: &mut Io,
+    pipeline: &mut Pipeline<P>,
+    port: &mut PipelinePort,
+    stages: impl FnOnce(&mut Io, &mut Pipeline<P>, &mut PipelinePort),
+) {
     if !Arc::ptr_eq(&io.arrival, &port.counters) {
         io.arrival = Arc::clone(&port.counters);
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| stages(io, port)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| stages(io, pipeline, port)));
     let pending = io.transmitters.iter().map(Transmitter::pending).sum();
     io.clock.enter(Stage::Tx, pending);
     for transmitter in &mut io.transmitters {
@@ -368,9 +540,36 @@ fn guarded(io: &mut Io, port: &mut PipelinePort, stages: impl FnOnce(&mut Io, &m
     }
     io.outbox.publish();
     if outcome.is_err() {
-        io.shared.counters.panics.add(1);
-        let lost = Balance::of(&port.counters).unaccounted().max(0) as u64;
-        port.counters.count_dropped(DropReason::WorkerPanic, lost);
+        io.note_panic(pipeline.streams.blame(), count_lost(&port.counters));
+    }
+}
+
+/// Counts the frames of a queue that have no fate as lost to a panic; returns how many.
+#[cold]
+fn count_lost(counters: &QueueCounters) -> u64 {
+    let lost = Balance::of(counters).unaccounted().max(0) as u64;
+    counters.count_dropped(DropReason::WorkerPanic, lost);
+    lost
+}
+
+impl Io {
+    /// Counts a panic that was caught and tells control of it.
+    #[cold]
+    fn note_panic(&mut self, blamed: Blamed, lost: u64) {
+        let WorkerShared { counters, flight, quarantined, .. } = &*self.shared;
+        counters.panics.add(1);
+        let now = dpdk::cycles();
+        let stream = match blamed {
+            Blamed::Stream(id) => u64::from(id.0),
+            Blamed::Nobody | Blamed::Batch(_) => u64::MAX,
+        };
+        flight.record(now, EventKind::PanicCaught, lost, stream);
+        if let Blamed::Stream(id) = blamed {
+            counters.quarantined_streams.add(1);
+            flight.record(now, EventKind::StreamQuarantined, stream, counters.panics.value());
+            // There is room for as many as there can be panics.
+            let _ = quarantined.push(id);
+        }
     }
 }
 
@@ -394,11 +593,18 @@ impl Sink<Mbuf> for Io {
     }
 
     #[inline]
-    fn learned(&mut self, sender: &Authenticated) {
+    fn learned(&mut self, sender: &Authenticated, generation: u32) {
         let Authenticated { stream, source, is_rtcp } = *sender;
-        let event = LearnEvent { stream, source, is_rtcp };
+        let event = LearnEvent { stream, generation, source, is_rtcp };
         // A full queue costs nothing: the stream's next packet reports again.
         let _ = self.shared.learned.push(event);
+    }
+
+    #[inline]
+    fn tap(&mut self, tag: TapTag, is_rtcp: bool, rx_cycles: u64, packet: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.record(tag, is_rtcp, rx_cycles, packet);
+        }
     }
 
     #[inline(always)]

@@ -1,9 +1,12 @@
 //! The stages over heap buffers: every outcome, every length, and each invariant that can be seen without a port.
 
+mod faults;
 mod handover;
 mod malformed;
 mod refusals;
 mod relay;
+mod replaced;
+mod residue;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -62,7 +65,7 @@ impl Sink<HeapBuffer> for Out {
         self.sent.push((port, frame.into_wire().0.data().to_vec()));
     }
 
-    fn learned(&mut self, sender: &Authenticated) {
+    fn learned(&mut self, sender: &Authenticated, _generation: u32) {
         self.learned.push(*sender);
     }
 }

@@ -135,7 +135,9 @@ fn stages_behind_classify_refuse_with_their_own_reason() {
     let elsewhere = HeapBuffer::new(&frame("10.1.0.2:30001", A_LOCAL, None, &packet), 0);
     assert_eq!(scene.receive(elsewhere), [R::SourceNotPinned]);
     assert_eq!(scene.receive(media(&packet[..27])), [R::SrtpTruncated]);
-    assert_eq!(scene.receive(media(&[0x8f; 60])), [R::RtpMalformed]);
+    assert_eq!(scene.receive(media(&[0x80; 11])), [R::RtpMalformed]);
+    assert_eq!(scene.receive(media(&[0x8f; 60])), [R::RtpCsrcCount]);
+    assert_eq!(scene.receive(media(&[0x90; 60])), [R::RtpExtensionLength]);
     assert_eq!(scene.receive(media(&[0x80, 200, 0, 0, 1])), [R::RtcpMalformed]);
     let mut damaged = packet.clone();
     damaged[30] ^= 1;
@@ -145,6 +147,10 @@ fn stages_behind_classify_refuse_with_their_own_reason() {
     let mut other = packet.clone();
     other[8] ^= 1;
     assert_eq!(scene.receive(media(&other)), [R::SsrcChanged]);
+    // What the gateway sends to leg B, as if B were its sender: nothing of B has come yet.
+    assert!(scene.pipeline.streams.collides(StreamId(1), SSRC));
+    assert!(!scene.pipeline.streams.collides(StreamId(1), SSRC ^ 1));
+    assert!(!scene.pipeline.streams.collides(StreamId(0), SSRC), "its own");
     for seq in [2000, 4000] {
         let newer = scene.srtp(seq, b"voice");
         assert_eq!(scene.receive(media(&newer)), []);
@@ -179,6 +185,7 @@ fn inspect_refuses_what_was_not_negotiated_or_is_malformed_inside() {
         (&[0xa0, 96], &[1, 2, 3, 9], R::RtpPadding),
         (&[0xa0, 96], &[1, 2, 3, 4], R::RtpPayloadEmpty),
         (&[0x90, 96], &[0xbe, 0xde, 0, 1, 0x1f, 0, 0, 0, 1], R::HeaderExtensionMalformed),
+        (&[0x90, 96], &[0x81, 206, 0, 1, 0, 0, 0, 0, 1], R::HeaderExtensionRtcp),
     ] {
         let mut scene = Scene::new();
         assert_eq!(scene.receive(media(&sealed(header, payload))), [reason], "{header:?} {payload:?}");
