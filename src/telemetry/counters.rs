@@ -92,8 +92,13 @@ pub struct QueueCounters {
     pub handed_over_in: Counter,
     /// Frames that were not forwarded, by [`DropReason::index`].
     pub dropped: [Counter; DropReason::COUNT],
+    /// Frames that were forwarded although there was a reason not to, because their leg counts only; by
+    /// [`DropReason::index`]. No part of the balance: `tx_packets` has them, or another reason's count.
+    pub tolerated: [Counter; DropReason::COUNT],
     /// TSC cycles from the RX burst that delivered a forwarded frame to the TX burst that took it.
     pub latency: Histogram,
+    /// The same of the very first forwarded frame; 0 before it.
+    pub first_latency: Counter,
     /// TSC cycles from each poll of the queue to the next.
     pub poll_gap: PollGap,
 }
@@ -116,7 +121,9 @@ impl QueueCounters {
             handed_over_out: Counter::new(),
             handed_over_in: Counter::new(),
             dropped: [const { Counter::new() }; DropReason::COUNT],
+            tolerated: [const { Counter::new() }; DropReason::COUNT],
             latency: Histogram::new(),
+            first_latency: Counter::new(),
             poll_gap: PollGap::new(),
         }
     }
@@ -125,6 +132,17 @@ impl QueueCounters {
     #[inline]
     pub fn count_dropped(&self, reason: DropReason, n: u64) {
         self.drop_counter(reason).add(n);
+    }
+
+    /// Counts `n` frames let pass in spite of `reason`. Writer only.
+    #[inline]
+    pub fn count_tolerated(&self, reason: DropReason, n: u64) {
+        self.tolerated[reason.index()].add(n);
+    }
+
+    /// Frames let pass in spite of `reason`.
+    pub fn tolerated_for(&self, reason: DropReason) -> u64 {
+        self.tolerated[reason.index()].value()
     }
 
     /// Frames dropped for `reason`.
@@ -165,6 +183,10 @@ pub struct WorkerCounters {
     pub panics: Counter,
     /// Streams put out of service because a panic happened on one of their frames.
     pub quarantined_streams: Counter,
+    /// Frames of its own making that the worker put through the stages before the first packet.
+    pub warm_up_frames: Counter,
+    /// Those of them that came out: all, or the warm-up does not what it is for.
+    pub warm_up_forwarded: Counter,
     /// 1 once the worker has locked itself out of the kernel.
     pub lockdown: Counter,
     /// Heap operations on the worker's thread since the end of its warm-up.

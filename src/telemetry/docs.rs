@@ -94,6 +94,11 @@ Does a worker use the heap? It must not:
 
     voxlane_worker_heap_allocations_total + voxlane_worker_heap_frees_total > 0
 
+Does every pool reuse what it has (at least 99.9 % once warm), and was one ever empty?
+
+    min by (pool) (rate(voxlane_pool_reused_total[5m]) / rate(voxlane_pool_acquired_total[5m])) < 0.999
+    voxlane_pool_exhausted_total > 0
+
 Bucket bounds of the histograms are fixed, five a decade up to 1 s: `voxlane_latency_seconds` from 1 µs,
 `voxlane_poll_gap_seconds` from 100 ns. The real bound of a bucket lies at most 3.2 % below its label.
 ";

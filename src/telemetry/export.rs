@@ -18,6 +18,8 @@ use super::histogram::HistogramSnapshot;
 use super::sources::{PoolEntry, PortEntry, QueueEntry, Telemetry, WorkerEntry};
 use super::stage_clock::Stage;
 use crate::fastpath::DropReason;
+use crate::session::EndReason;
+use crate::tap::{Loss, TapCounters};
 
 /// Upper bounds of the exported latency buckets, in nanoseconds: five a decade from 1 µs to 1 s (the
 /// preferred numbers R5), so that 150 µs and 150 ms are told apart equally well.
@@ -176,6 +178,10 @@ fn feed_queue(entry: &QueueEntry) {
     for &reason in DropReason::ALL {
         let labels = [port, queue, worker, reason.label(), reason.stage()];
         set_counter(&families::DROPPED_PACKETS, &labels, counters.dropped_for(reason));
+        if reason.is_tolerable() {
+            let labels = [port, queue, worker, reason.label()];
+            set_counter(&families::TOLERATED_PACKETS, &labels, counters.tolerated_for(reason));
+        }
     }
 }
 
@@ -191,6 +197,8 @@ fn feed_percentiles(entry: &QueueEntry, latency: &HistogramSnapshot, tsc_hz: u64
     if latency.count() > 0 {
         let labels = [entry.port.as_str(), &queue, &worker];
         set_gauge(&families::LATENCY_MAX, &labels, seconds(latency.max(), tsc_hz));
+        let first = entry.counters.first_latency.value();
+        set_gauge(&families::FIRST_PACKET_LATENCY, &labels, seconds(first, tsc_hz));
     }
 }
 
@@ -232,21 +240,66 @@ fn feed_port(entry: &PortEntry) {
 
 fn feed_pool(entry: &PoolEntry) {
     let reading = (entry.read)();
-    set_gauge(&families::POOL_BUFFERS, &[&entry.name], reading.size as f64);
-    set_gauge(&families::POOL_BUFFERS_IN_USE, &[&entry.name], reading.in_use as f64);
+    let pool = [entry.name.as_str()];
+    for (family, value) in [
+        (families::POOL_OBJECTS, reading.size),
+        (families::POOL_IN_USE, reading.in_use),
+        (families::POOL_HIGH_WATER, reading.high_water),
+    ] {
+        set_gauge(&family, &pool, value as f64);
+    }
+    for (family, value) in [
+        (families::POOL_ACQUIRED, reading.acquired),
+        (families::POOL_REUSED, reading.reused),
+        (families::POOL_RELEASED, reading.released),
+        (families::POOL_EXHAUSTED, reading.exhausted),
+    ] {
+        set_counter(&family, &pool, value);
+    }
+    // A pool that nobody asked has no rate, and 0 would be an alarm.
+    if let Some(rate) = reading.reuse_rate() {
+        set_gauge(&families::POOL_REUSE_RATE, &pool, rate);
+    }
 }
 
 fn feed_process(telemetry: &Telemetry) {
     for entry in &telemetry.host {
         set_counter(&families::HOST_PACKETS, &[entry.kind, entry.outcome], (entry.read)());
     }
+    feed_tap(&telemetry.tap);
     let build = &telemetry.build;
     set_gauge(&families::BUILD_INFO, &[&build.version, &build.dpdk, &build.crypto], 1.0);
     set_gauge(&families::SESSIONS, &[], (telemetry.sessions)() as f64);
+    let changes = (telemetry.session_changes)();
+    set_counter(&families::SESSIONS_ADDED, &[], changes.added);
+    set_counter(&families::SESSIONS_CHANGED, &[], changes.changed);
+    set_counter(&families::SESSIONS_REFUSED, &[], changes.refused);
+    set_counter(&families::KEYS_READY, &[], changes.keys_ready);
+    for (reason, count) in EndReason::ALL.iter().zip(changes.ended) {
+        set_counter(&families::SESSIONS_ENDED, &[reason.label()], count);
+    }
     set_gauge(&families::SESSION_MEMORY, &[], telemetry.session_memory as f64);
     set_gauge(&families::READY, &[], f64::from(u8::from((telemetry.ready)())));
     let started = telemetry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     set_gauge(&families::START_TIME, &[], started.as_secs_f64());
+}
+
+fn feed_tap(tap: &TapCounters) {
+    for (worker, counters) in tap.workers.iter().enumerate() {
+        set_counter(&families::TAP_RECORDS, &[&worker.to_string()], counters.records.value());
+    }
+    for loss in Loss::ALL {
+        set_counter(&families::TAP_LOST, &[loss.label()], tap.lost(loss));
+    }
+    set_counter(&families::TAP_WRITTEN_BYTES, &[], tap.bytes.value());
+    for (outcome, files) in [
+        ("begun", &tap.files_begun),
+        ("completed", &tap.files_completed),
+        ("failed", &tap.files_failed),
+        ("recovered", &tap.files_recovered),
+    ] {
+        set_counter(&families::TAP_FILES, &[outcome], files.value());
+    }
 }
 
 fn set_counter(family: &Family, values: &[&str], value: u64) {

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
+use super::super::pool_counters::PoolUse;
 use super::super::test_sources::{TSC_HZ, fed};
 use super::*;
 
@@ -95,6 +96,7 @@ fn values_reach_the_series_that_they_belong_to() {
         (format!("voxlane_punted_packets_total{{{queue}}}"), 19.0),
         (format!("voxlane_handed_over_packets_total{{{queue},direction=\"out\"}}"), 20.0),
         (format!("voxlane_latency_max_seconds{{{queue}}}"), 0.002345678),
+        (format!("voxlane_first_packet_latency_seconds{{{queue}}}"), 0.000007654),
         ("voxlane_worker_loops_total{worker=\"1\"}".to_owned(), 31.0),
         ("voxlane_worker_busy_loops_total{worker=\"1\"}".to_owned(), 32.0),
         ("voxlane_worker_panics_total{worker=\"0\"}".to_owned(), 33.0),
@@ -114,11 +116,21 @@ fn values_reach_the_series_that_they_belong_to() {
         ("voxlane_port_tx_errors_total{port=\"net0\"}".to_owned(), 1005.0),
         ("voxlane_port_rx_no_buffer_total{port=\"net0\"}".to_owned(), 1006.0),
         ("voxlane_link_up{port=\"net0\"}".to_owned(), 1.0),
-        ("voxlane_pool_buffers{pool=\"rx\"}".to_owned(), 8192.0),
-        ("voxlane_pool_buffers_in_use{pool=\"rx\"}".to_owned(), 513.0),
+        ("voxlane_pool_objects{pool=\"rx\"}".to_owned(), 8192.0),
+        ("voxlane_pool_in_use{pool=\"rx\"}".to_owned(), 513.0),
+        ("voxlane_pool_high_water{pool=\"rx\"}".to_owned(), 514.0),
+        ("voxlane_pool_acquired_total{pool=\"rx\"}".to_owned(), 3001.0),
+        ("voxlane_pool_reused_total{pool=\"rx\"}".to_owned(), 3000.0),
+        ("voxlane_pool_released_total{pool=\"rx\"}".to_owned(), 2488.0),
+        ("voxlane_pool_exhausted_total{pool=\"rx\"}".to_owned(), 3.0),
+        ("voxlane_pool_reuse_rate{pool=\"rx\"}".to_owned(), 3000.0 / 3001.0),
         ("voxlane_host_packets_total{kind=\"arp\",outcome=\"answered\"}".to_owned(), 2001.0),
         ("voxlane_host_packets_total{kind=\"icmp\",outcome=\"limited\"}".to_owned(), 2002.0),
         ("voxlane_sessions".to_owned(), 10_000.0),
+        ("voxlane_sessions_added_total".to_owned(), 3001.0),
+        ("voxlane_sessions_changed_total".to_owned(), 3002.0),
+        ("voxlane_sessions_refused_total".to_owned(), 3003.0),
+        ("voxlane_sessions_ended_total{reason=\"idle_timeout\"}".to_owned(), 3011.0),
         ("voxlane_ready".to_owned(), 1.0),
         ("process_start_time_seconds".to_owned(), 1_700_000_000.5),
         ("voxlane_build_info{version=\"1.2.3\",dpdk=\"DPDK 22.11.7\",crypto=\"aes-gcm\"}".to_owned(), 1.0),
@@ -137,6 +149,14 @@ fn every_drop_reason_is_a_series_from_the_start() {
             reason.stage()
         );
         assert_eq!(samples.get(&series), Some(&(100.0 + n as f64)), "{series}");
+    }
+    for (n, &reason) in DropReason::ALL.iter().enumerate() {
+        let series = format!(
+            "voxlane_tolerated_packets_total{{port=\"net0\",queue=\"0\",worker=\"0\",reason=\"{}\"}}",
+            reason.label()
+        );
+        let expected = reason.is_tolerable().then_some(200.0 + n as f64);
+        assert_eq!(samples.get(&series).copied(), expected, "{series}");
     }
     let mut telemetry = fed(&Arc::default());
     telemetry.queues.iter_mut().for_each(|queue| queue.counters = Arc::default());
@@ -205,6 +225,15 @@ fn a_queue_that_forwarded_nothing_shows_no_latency_and_counts_of_zero() {
     assert!(page.contains("voxlane_latency_seconds_count{port=\"net0\",queue=\"0\",worker=\"0\"} 0\n"));
     assert!(!page.contains("voxlane_poll_gap_max_seconds"));
     assert!(page.contains("voxlane_ready 0\n"));
+}
+
+#[test]
+fn a_pool_that_nobody_asked_shows_no_reuse_rate() {
+    let mut telemetry = fed(&Arc::default());
+    telemetry.pools[0].read = Box::new(|| PoolUse { size: 8, ..PoolUse::default() });
+    let page = Exporter::new(Arc::new(telemetry)).render();
+    assert!(!page.contains("voxlane_pool_reuse_rate{"), "{page}");
+    assert!(page.contains("voxlane_pool_acquired_total{pool=\"rx\"} 0\n"));
 }
 
 #[test]

@@ -72,6 +72,8 @@ families! {
         "Further transmit calls for frames that the port did not take at first.";
     DROPPED_PACKETS: Counter "voxlane_dropped_packets_total" ["port", "queue", "worker", "reason", "stage"]
         "Frames that were not forwarded, by drop reason and by the stage that refused them (see drop-reasons.md).";
+    TOLERATED_PACKETS: Counter "voxlane_tolerated_packets_total" ["port", "queue", "worker", "reason"]
+        "Frames that a session with strictness = \"count\" let pass, by the reason for which they would have been dropped.";
     PUNTED_PACKETS: Counter "voxlane_punted_packets_total" ["port", "queue", "worker"]
         "Frames given to the host side: ARP, ND, ICMP, STUN, DTLS.";
     HANDED_OVER_PACKETS: Counter "voxlane_handed_over_packets_total" ["port", "queue", "worker", "direction"]
@@ -86,6 +88,8 @@ families! {
         "Percentile of voxlane_latency_seconds since the start, never too low and at most 3.2 % too high.";
     LATENCY_MAX: Gauge "voxlane_latency_max_seconds" ["port", "queue", "worker"]
         "Largest latency since the start, exactly.";
+    FIRST_PACKET_LATENCY: Gauge "voxlane_first_packet_latency_seconds" ["port", "queue", "worker"]
+        "Latency of the very first frame that was forwarded: what the warm-up is for.";
     POLL_GAP: Histogram "voxlane_poll_gap_seconds" ["port", "queue", "worker"]
         "Time from one poll of the queue to the next, but for the worker's warm-up (its first 4096 rounds and lockdown).";
     POLL_GAP_MAX: Gauge "voxlane_poll_gap_max_seconds" ["port", "queue", "worker", "stage"]
@@ -122,16 +126,46 @@ families! {
         "Receive attempts that found the buffer pool empty.";
     LINK_UP: Gauge "voxlane_link_up" ["port"]
         "1 if the port's link is up, else 0.";
-    POOL_BUFFERS: Gauge "voxlane_pool_buffers" ["pool"]
-        "Buffers that the pool holds in all.";
-    POOL_BUFFERS_IN_USE: Gauge "voxlane_pool_buffers_in_use" ["pool"]
-        "Buffers of the pool that are out: in the rings of ports or being processed.";
+    POOL_OBJECTS: Gauge "voxlane_pool_objects" ["pool"]
+        "Objects (buffers, frames, sessions, blocks) that the pool holds in all; taken at start, never more.";
+    POOL_IN_USE: Gauge "voxlane_pool_in_use" ["pool"]
+        "Objects of the pool that are out; of packet buffers also those that wait in the rings of ports.";
+    POOL_HIGH_WATER: Gauge "voxlane_pool_high_water" ["pool"]
+        "Most objects of the pool that were out at once; of buffers and frames, as seen ten times a second and at each scrape.";
+    POOL_ACQUIRED: Counter "voxlane_pool_acquired_total" ["pool"]
+        "Objects taken out of the pool; packet buffers count when a port delivers them.";
+    POOL_REUSED: Counter "voxlane_pool_reused_total" ["pool"]
+        "Of them, those that had been out before; of buffers and frames, all but as many as the pool holds, which is at most too low.";
+    POOL_RELEASED: Counter "voxlane_pool_released_total" ["pool"]
+        "Objects given back to the pool; packet buffers count when their frame has its fate.";
+    POOL_EXHAUSTED: Counter "voxlane_pool_exhausted_total" ["pool"]
+        "Requests that found the pool empty: of packet buffers as the ports count them, of frames also where a larger one served.";
+    POOL_REUSE_RATE: Gauge "voxlane_pool_reuse_rate" ["pool"]
+        "Share of the objects taken out that had been out before, since the start; absent before the first one.";
     HOST_PACKETS: Counter "voxlane_host_packets_total" ["kind", "outcome"]
         "Frames that the host side handled, by kind and by what became of them.";
     SESSIONS: Gauge "voxlane_sessions" []
         "Sessions in service.";
+    SESSIONS_ADDED: Counter "voxlane_sessions_added_total" []
+        "Sessions that were added, those of the configuration included.";
+    SESSIONS_CHANGED: Counter "voxlane_sessions_changed_total" []
+        "Changes that were made to sessions.";
+    SESSIONS_REFUSED: Counter "voxlane_sessions_refused_total" []
+        "Requests to add or change a session that were refused.";
+    SESSIONS_ENDED: Counter "voxlane_sessions_ended_total" ["reason"]
+        "Sessions that ended, by reason.";
+    KEYS_READY: Counter "voxlane_keys_ready_total" []
+        "Expanded keys that stood ready for a session that had them before, so that they were not derived again.";
     SESSION_MEMORY: Gauge "voxlane_session_memory_bytes" []
         "Hugepage memory that holds the streams' state and keys, all of it taken at start.";
+    TAP_RECORDS: Counter "voxlane_tap_records_total" ["worker"]
+        "Opened packets of tapped sessions that the worker gave to the recorder.";
+    TAP_LOST: Counter "voxlane_tap_lost_total" ["reason"]
+        "Records that a file of the tap lacks, by reason (see tap.md); a packet that both a capture and an audio file lack counts twice.";
+    TAP_WRITTEN_BYTES: Counter "voxlane_tap_written_bytes_total" []
+        "Bytes that the tap has written to its files.";
+    TAP_FILES: Counter "voxlane_tap_files_total" ["outcome"]
+        "Files of the tap: begun, completed (under their final name), failed, or recovered (left by an earlier run, and completed at start).";
     READY: Gauge "voxlane_ready" []
         "1 if the gateway forwards traffic, 0 while it starts or drains; the same as the status of /ready.";
     BUILD_INFO: Gauge "voxlane_build_info" ["version", "dpdk", "crypto"]

@@ -42,13 +42,13 @@ macro_rules! event_kinds {
 }
 
 event_kinds! {
-    WorkerStarted "worker_started" ("worker", "core") "The worker entered its loop.";
+    WorkerStarted "worker_started" ("worker", "ports") "The worker entered its loop.";
     WorkerStopped "worker_stopped" ("worker", "loops") "The worker left its loop.";
     SnapshotTaken "snapshot_taken" ("generation", "streams") "The worker took over a newly published snapshot.";
     BurstReceived "burst_received" ("queue_index", "frames") "A poll returned frames.";
     BurstSent "burst_sent" ("frames", "not_taken") "A transmit call ended.";
     RemoteLearned "remote_learned" ("stream", "port") "A stream learned its remote from a packet that authenticated.";
-    PanicCaught "panic_caught" ("queue_index", "stream") "The unwind boundary caught a panic in a burst.";
+    PanicCaught "panic_caught" ("lost", "stream") "The unwind boundary caught a panic, which cost so many frames; the stream is the largest number where there is none to blame.";
     StreamQuarantined "stream_quarantined" ("stream", "panics") "A stream was put out of service after a panic.";
 }
 
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(
             recorder.dump(2_000_000_000).to_string(),
             "#0 -1.500 us burst_received queue_index=2 frames=32\n\
-             #1 -0.000 us panic_caught queue_index=2 stream=77\n"
+             #1 -0.000 us panic_caught lost=2 stream=77\n"
         );
     }
 

@@ -9,7 +9,6 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -107,7 +106,7 @@ pub struct LatencyReport {
 }
 
 /// The account of one pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoolReport {
     /// The pool's name.
     pub name: String,
@@ -117,6 +116,16 @@ pub struct PoolReport {
     pub kept_by_driver: u64,
     /// Buffers beyond those that did not come back (or came back twice).
     pub in_use: u64,
+    /// Objects taken out.
+    pub acquired: u64,
+    /// Of them, those that had been out before.
+    pub reused: u64,
+    /// Their share; absent if none was taken out.
+    pub reuse_rate: Option<f64>,
+    /// Most objects that were out at once.
+    pub high_water: u64,
+    /// Requests that found the pool empty.
+    pub exhausted: u64,
 }
 
 /// The report could not be written.
@@ -147,7 +156,7 @@ impl FinalReport {
         }
         let mut report = Self {
             version: telemetry.build.version.clone(),
-            duration_seconds: telemetry.started.elapsed().unwrap_or(Duration::ZERO).as_secs_f64(),
+            duration_seconds: telemetry.started_at.elapsed().as_secs_f64(),
             clean: false,
             total: queues.iter().map(|queue| queue.balance).sum(),
             queues,
@@ -254,7 +263,17 @@ impl PoolReport {
         let reading = (entry.read)();
         let kept_by_driver = entry.kept_by_driver;
         let in_use = reading.in_use.abs_diff(kept_by_driver);
-        Self { name: entry.name.clone(), size: reading.size, kept_by_driver, in_use }
+        Self {
+            name: entry.name.clone(),
+            size: reading.size,
+            kept_by_driver,
+            in_use,
+            acquired: reading.acquired,
+            reused: reading.reused,
+            reuse_rate: reading.reuse_rate(),
+            high_water: reading.high_water,
+            exhausted: reading.exhausted,
+        }
     }
 
     /// Whether every buffer is back.
@@ -283,6 +302,28 @@ impl fmt::Display for WorkerReport {
         let Self { worker, heap_allocations, heap_frees, lockdown } = self;
         write!(f, "worker {worker}: {heap_allocations} heap allocations, {heap_frees} frees")?;
         f.write_str(if *lockdown { ", locked out of the kernel" } else { "" })
+    }
+}
+
+impl fmt::Display for PoolReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolReport { name, size, kept_by_driver, in_use, acquired, high_water, exhausted, .. } = self;
+        match (in_use, kept_by_driver) {
+            (0, 0) => write!(f, "pool {name}: full again, {size} objects")?,
+            (0, kept) => {
+                write!(f, "pool {name}: full again but for {kept} of {size} objects that a driver keeps")?;
+            }
+            (lost, _) => write!(f, "pool {name}: {lost} of {size} objects MISSING")?,
+        }
+        if let Some(rate) = self.reuse_rate {
+            // Rounded down: 99.9 % is a bound.
+            let percent = (rate * 1e5).floor() / 1e3;
+            write!(f, "; {acquired} acquired, {percent:.3} % reused, at most {high_water} at once")?;
+        }
+        if *exhausted > 0 {
+            write!(f, "; EXHAUSTED {exhausted} times")?;
+        }
+        Ok(())
     }
 }
 
@@ -336,15 +377,7 @@ impl fmt::Display for FinalReport {
             writeln!(f, "{worker}")?;
         }
         for pool in &self.pools {
-            let PoolReport { name, size, kept_by_driver, in_use } = pool;
-            match (in_use, kept_by_driver) {
-                (0, 0) => writeln!(f, "pool {name}: full again, {size} buffers")?,
-                (0, kept) => writeln!(
-                    f,
-                    "pool {name}: full again but for {kept} of {size} buffers that a driver keeps"
-                )?,
-                (lost, _) => writeln!(f, "pool {name}: {lost} of {size} buffers MISSING")?,
-            }
+            writeln!(f, "{pool}")?;
         }
         if self.total.handed_out != self.total.handed_in {
             writeln!(

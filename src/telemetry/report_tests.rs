@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::super::counters::{QueueCounters, WorkerCounters};
-use super::super::sources::{PoolEntry, PoolUse, Read};
+use super::super::pool_counters::PoolUse;
+use super::super::sources::{PoolEntry, Read};
 use super::super::test_sources::fed;
 use super::*;
 
@@ -16,7 +17,7 @@ fn drained() -> Telemetry {
 }
 
 fn pool(in_use: u64) -> Read<PoolUse> {
-    Box::new(move || PoolUse { size: 8192, in_use })
+    Box::new(move || PoolUse { size: 8192, in_use, ..PoolUse::default() })
 }
 
 #[test]
@@ -28,7 +29,7 @@ fn a_drained_gateway_is_clean_and_says_so() {
     assert_eq!(report.dropped.len(), DropReason::COUNT);
     assert_eq!(report.dropped["srtp_auth_failed"], 3 * (100 + DropReason::SrtpAuthFailed.index() as u64));
     let text = report.to_string();
-    assert!(text.contains("pool rx: full again, 8192 buffers\n"), "{text}");
+    assert!(text.contains("pool rx: full again, 8192 objects\n"), "{text}");
     assert_eq!(text.matches("  exact\n").count(), 4, "three queues and the sum: {text}");
     assert!(
         !text.chars().collect::<Vec<_>>().windows(4).any(|w| w.iter().all(char::is_ascii_uppercase)),
@@ -49,7 +50,7 @@ fn each_thing_that_is_wrong_makes_the_report_unclean_and_is_named() {
             },
             "handed over: 62 out, 60 in: frames LEFT IN A RING\n",
         ),
-        (|t| t.pools[0].read = pool(3), "pool rx: 3 of 8192 buffers MISSING\n"),
+        (|t| t.pools[0].read = pool(3), "pool rx: 3 of 8192 objects MISSING\n"),
         (|t| t.workers[1].counters.panics.add(1), "workers PANICKED 1 times"),
     ];
     for (fault, named) in faults {
@@ -124,6 +125,32 @@ fn latency_is_in_nanoseconds_and_absent_when_nothing_was_forwarded() {
     let report = FinalReport::collect(&telemetry);
     assert_eq!(report.latency, None);
     assert!(!report.to_string().contains("latency"));
+}
+
+#[test]
+fn a_pool_tells_how_it_was_used_and_rounds_its_reuse_rate_down() {
+    let mut telemetry = drained();
+    let used = PoolUse {
+        size: 100,
+        in_use: 0,
+        acquired: 100_000,
+        reused: 99_999,
+        released: 100_000,
+        high_water: 64,
+        exhausted: 2,
+    };
+    telemetry.pools[0].read = Box::new(move || used);
+    let report = FinalReport::collect(&telemetry);
+    assert!(report.is_clean(), "exhaustion is a counted drop elsewhere, and no leak");
+    let line = "pool rx: full again, 100 objects; 100000 acquired, 99.999 % reused, at most 64 at once; \
+                EXHAUSTED 2 times\n";
+    assert!(report.to_string().contains(line), "{report}");
+    telemetry.pools[0].read = Box::new(move || PoolUse { acquired: 1_000_000, reused: 999_999, ..used });
+    let report = FinalReport::collect(&telemetry);
+    assert!(report.to_string().contains("99.999 % reused"), "not 100 %: {report}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("valid JSON");
+    assert_eq!(json["pools"][0]["reuse_rate"], 0.999_999);
+    assert_eq!(json["pools"][0]["exhausted"], 2);
 }
 
 #[test]

@@ -6,9 +6,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::counters::{QueueCounters, WorkerCounters};
+use super::pool_counters::PoolUse;
+use crate::session::EndReason;
+use crate::tap::TapCounters;
 
 /// A function that reads one value (or group of values) now.
 pub type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
@@ -17,8 +20,10 @@ pub type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 pub struct Telemetry {
     /// What was built; labels of `voxlane_build_info`.
     pub build: BuildInfo,
-    /// When the process started.
+    /// When the process started, on the wall clock, which may jump.
     pub started: SystemTime,
+    /// The same on a clock that does not.
+    pub started_at: Instant,
     /// Frequency of the time-stamp counter in cycles per second; turns histograms into seconds.
     pub tsc_hz: u64,
     /// Every worker × queue, in the order in which the report lists them.
@@ -33,8 +38,12 @@ pub struct Telemetry {
     pub host: Vec<HostEntry>,
     /// Sessions in service.
     pub sessions: Read<u64>,
+    /// How sessions came, changed and went.
+    pub session_changes: Read<SessionChanges>,
     /// Memory that the streams take, in bytes.
     pub session_memory: u64,
+    /// What the media tap counts.
+    pub tap: Arc<TapCounters>,
     /// Whether the gateway forwards traffic: false while it starts and once it drains.
     pub ready: Read<bool>,
 }
@@ -78,17 +87,8 @@ pub struct PoolEntry {
     pub name: String,
     /// Buffers that a driver took when its port was set up and does not give back when the port closes.
     pub kept_by_driver: u64,
-    /// Its use now.
+    /// Its account now.
     pub read: Read<PoolUse>,
-}
-
-/// How much of a pool is out.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct PoolUse {
-    /// Buffers that the pool holds in all.
-    pub size: u64,
-    /// Buffers that are out.
-    pub in_use: u64,
 }
 
 /// One port.
@@ -116,6 +116,21 @@ pub struct PortReading {
     pub rx_nombuf: u64,
     /// Whether the link is up.
     pub link_up: bool,
+}
+
+/// How sessions came, changed and went, since the start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SessionChanges {
+    /// Those that were added.
+    pub added: u64,
+    /// Changes that were made.
+    pub changed: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Ends, by [`EndReason::index`].
+    pub ended: [u64; EndReason::ALL.len()],
+    /// Expanded keys that stood ready.
+    pub keys_ready: u64,
 }
 
 /// One count of the host side.

@@ -99,7 +99,7 @@ impl PollGap {
     pub fn record(&self, cycles: u64, blame: impl FnOnce() -> Stage) {
         self.gaps.record(cycles);
         if cycles > self.longest.value() >> 8 {
-            self.longest.raise_to((cycles << 8) | blame() as u64);
+            self.longest.raise_to((cycles.min(u64::MAX >> 8) << 8) | blame() as u64);
         }
     }
 }
@@ -187,7 +187,9 @@ impl StageClock {
     #[inline(always)]
     fn enter_at(&mut self, now: u64, stage: Stage, frames: usize) {
         // In bounds for every stage; the compiler sees it, too, and leaves no check.
-        self.cycles[self.current as usize] += now.wrapping_sub(self.since);
+        // A counter that jumped back adds nothing; one that jumped ahead looks like the stall that it may have been.
+        let spent = &mut self.cycles[self.current as usize];
+        *spent = spent.saturating_add(now.saturating_sub(self.since));
         self.frames[stage as usize] += frames as u64;
         self.current = stage;
         self.since = now;
@@ -291,6 +293,24 @@ mod tests {
         assert_eq!(gap.longest().map(|longest| longest.cycles), Some(100));
         clock.polled_at(1_000_100, 1, &gap);
         assert_eq!(gap.gaps.snapshot().count(), 2, "a queue that the clock does not know");
+    }
+
+    #[test]
+    fn a_counter_that_jumps_by_hours_either_way_breaks_no_sum() {
+        const HOURS: u64 = 5 * 3600 * 3_000_000_000;
+        let (mut clock, gap, counters) = (clock(1), PollGap::new(), WorkerCounters::new());
+        clock.polled_at(HOURS, 0, &gap);
+        clock.enter_at(HOURS + 10, Stage::Open, 1);
+        clock.enter_at(100, Stage::Seal, 1);
+        clock.polled_at(150, 0, &gap);
+        clock.publish(&counters);
+        assert_eq!(counters.stage_cycles[Stage::Open as usize].value(), 0, "back");
+        assert_eq!(counters.stage_cycles[Stage::Seal as usize].value(), 50);
+        assert_eq!(gap.longest(), None);
+        clock.polled_at(u64::MAX, 0, &gap);
+        clock.polled_at(7, 0, &gap);
+        let longest = LongestGap { cycles: u64::MAX >> 8, stage: Stage::Rx };
+        assert_eq!(gap.longest(), Some(longest), "ahead is a stall, cut to what there is room for");
     }
 
     #[test]

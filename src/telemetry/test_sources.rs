@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::counters::{QueueCounters, WorkerCounters};
+use super::pool_counters::PoolUse;
 use super::sources::*;
 use super::stage_clock::Stage;
 use crate::dpdk::HeapCounts;
 use crate::fastpath::DropReason;
+use crate::tap::{Loss, TapCounters};
 
 /// One GHz, so that a cycle is a nanosecond.
 pub(crate) const TSC_HZ: u64 = 1_000_000_000;
@@ -23,13 +25,22 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
             crypto: "aes-gcm".to_owned(),
         },
         started: UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
+        started_at: std::time::Instant::now(),
         tsc_hz: TSC_HZ,
         queues: vec![queue("net0", 0, 0), queue("net0", 1, 1), queue("a\"b\\c", 0, 1)],
         workers: vec![worker(0), worker(1)],
         pools: vec![PoolEntry {
             name: "rx".to_owned(),
             kept_by_driver: 0,
-            read: Box::new(|| PoolUse { size: 8192, in_use: 513 }),
+            read: Box::new(|| PoolUse {
+                size: 8192,
+                in_use: 513,
+                acquired: 3001,
+                reused: 3000,
+                released: 2488,
+                high_water: 514,
+                exhausted: 3,
+            }),
         }],
         ports: vec![PortEntry {
             name: "net0".to_owned(),
@@ -48,9 +59,33 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
             HostEntry { kind: "icmp", outcome: "limited", read: Box::new(|| 2002) },
         ],
         sessions: Box::new(|| 10_000),
+        session_changes: Box::new(|| SessionChanges {
+            added: 3001,
+            changed: 3002,
+            refused: 3003,
+            ended: [3010, 3011, 3012, 3013, 3014],
+            keys_ready: 3004,
+        }),
         session_memory: 5_504,
+        tap: Arc::new(tap()),
         ready: Box::new(move || ready.load(Ordering::Relaxed)),
     }
+}
+
+fn tap() -> TapCounters {
+    let tap = TapCounters::new(2, 4);
+    tap.workers[0].records.add(4_001);
+    tap.workers[1].records.add(4_002);
+    tap.workers[1].no_block.add(4_003);
+    tap.bytes.add(4_004);
+    tap.files_begun.add(4_005);
+    tap.files_completed.add(4_006);
+    tap.files_failed.add(4_007);
+    tap.files_recovered.add(4_008);
+    for (number, loss) in (0..).zip(Loss::ALL) {
+        tap.count_lost(loss, 4_100 + number);
+    }
+    tap
 }
 
 fn queue(port: &str, queue: u16, worker: u16) -> QueueEntry {
@@ -69,8 +104,10 @@ fn queue(port: &str, queue: u16, worker: u16) -> QueueEntry {
     counters.handed_over_in.add(20);
     for (n, &reason) in DropReason::ALL.iter().enumerate() {
         counters.count_dropped(reason, 100 + n as u64);
+        counters.count_tolerated(reason, 200 + n as u64);
     }
     counters.rx_packets.add(1_000 + 19 + counters.dropped_total());
+    counters.first_latency.raise_to(7_654);
     counters.latency.record_n(1_500, 600);
     counters.latency.record_n(20_000, 399);
     counters.latency.record(2_345_678);
