@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
-use voxlane::control::Gateway;
 use voxlane::control::config::Config;
+use voxlane::control::{End, Gateway};
 use voxlane::srtp::{AesGcmProvider, IpsecMbProvider, Provider};
 
 mod demo;
@@ -20,6 +20,8 @@ static HEAP: voxlane::dpdk::CountingAllocator = voxlane::dpdk::CountingAllocator
 const EXIT_FAILED: u8 = 1;
 /// Exit code of a configuration or usage error.
 const EXIT_CONFIG: u8 = 2;
+/// Exit code of a gateway that ended by itself, because a worker panicked again and again: to be started anew.
+const EXIT_PANICS: u8 = 3;
 
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -29,6 +31,13 @@ const LONG_VERSION: &str = concat!(
     env!("VOXLANE_DPDK_VERSION"),
     ")"
 );
+
+/// What `voxlane run` ends with; `docs/operations.md` says what to do then.
+const EXIT_CODES: &str = "Exit codes:\n  \
+    0  stopped by a signal; every frame and buffer is accounted for\n  \
+    1  could not start, or the final report is not clean\n  \
+    2  the configuration or the command line is wrong\n  \
+    3  a worker gave up after repeated panics: start it again, and report the bug";
 
 /// A DPDK kernel-bypass voice media gateway: SRTP in, checked, SRTP out.
 #[derive(Parser)]
@@ -41,6 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the sessions' keys again
+    #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     /// Check a configuration file and report every error in it
     Check(CheckArgs),
@@ -175,7 +185,7 @@ fn serve<P: Provider>(args: &RunArgs, config: &Config, stop: &AtomicBool, reload
         tracing::info!("metrics at http://{address}/metrics");
     }
     tracing::info!(sessions = config.sessions.len(), workers = config.cores.workers.len(), "ready");
-    gateway.run_and_reload(stop, reload, || match Config::load(&args.config) {
+    let end = gateway.run_and_reload(stop, reload, || match Config::load(&args.config) {
         Ok(config) => Some(config),
         Err(errors) => {
             tracing::error!("the configuration is not valid any more; all keys stay:\n{errors}");
@@ -191,7 +201,11 @@ fn serve<P: Provider>(args: &RunArgs, config: &Config, stop: &AtomicBool, reload
         eprintln!("voxlane: {error}");
         return ExitCode::from(EXIT_FAILED);
     }
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+    match end {
+        End::Panics => ExitCode::from(EXIT_PANICS),
+        End::Asked if report.is_clean() => ExitCode::SUCCESS,
+        End::Asked | End::WorkerEnded => ExitCode::from(EXIT_FAILED),
+    }
 }
 
 fn check(args: &CheckArgs) -> ExitCode {

@@ -1,7 +1,8 @@
 //! The gateway as a whole: built from the configuration, run until a signal, taken down in order.
 //!
-//! Start: preflight → environment → pools → ports → host sides → streams → workers → ports started → ready.
-//! Stop: workers drain → workers return → metrics stop → queues and ports close → pools counted → report.
+//! Start: preflight → environment → pools → ports → host sides → streams → tap → workers warmed up → ports started → workers
+//! poll → next hops resolved → ready.
+//! Stop: workers drain → workers return → tap complete → metrics stop → queues and ports close → pools counted → report.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,23 +10,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::config::{Config, Device, Protection};
+use super::config::{Config, Device, Leg, Protection, Session};
+#[cfg(feature = "fault-injection")]
+use super::fault_console::FaultConsole;
 use super::host::{Host, HostLimits, Interface};
 use super::placement::{PlacementError, PortFacts, Topology};
-use super::plan::{Plan, PlanError};
+use super::plan;
 use super::pools;
 use super::preflight::{self, INDEX_DIRECTORY, InstanceLock, PreflightError};
 use super::punt::HostSide;
-use super::rekey::{LegName, RekeyError, RekeyReport};
-use super::telemetry::{SharedPort, Sources, telemetry};
-use crate::dpdk::{
-    self, Attach, Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortConfig, Rss, RxQueue, TxQueue,
-    lockdown,
+use super::rekey::{LegName, RekeyError};
+use super::reload::{self, ReloadReport};
+use super::sessions::{
+    Answer, GatewayHandle, Hosts, Inbox, Placed, Request, SessionError, Sessions, Start, requests,
 };
-use crate::fastpath::{Pipeline, PipelinePort, Transmitter, Worker, WorkerPort, WorkerShared, handover};
+use super::tap::{self, TapError};
+use super::telemetry::{SharedPort, Sources, telemetry};
+use crate::dpdk::frame_pool::Releasers;
+use crate::dpdk::{
+    self, Attach, AudioFramePool, Eal, EalOptions, FrameBucket, LcoreHandle, Memory, Mempool, Port,
+    PortConfig, Rss, RxQueue, TxQueue, lockdown,
+};
+use crate::fastpath::warm_up::SuitePair;
+use crate::fastpath::{
+    Pipeline, PipelinePort, Transmitter, WarmUp, Worker, WorkerPort, WorkerShared, control_link, handover,
+};
 use crate::rate_limit::TokenBucket;
-use crate::session::{EgressPort, Journal, JournalError, NextHops, Streams};
+use crate::session::{
+    EgressPort, EndReason, Journal, JournalError, Lookup, LookupError, NextHops, SessionId, StreamKeeper,
+    Streams,
+};
 use crate::srtp::{Provider, SelfTestError};
+use crate::steady_clock::SteadyClock;
+use crate::tap::TapCounters;
 use crate::telemetry::{Exporter, FinalReport, MetricsServer, QueueCounters, ServerError, Telemetry};
 use crate::wire::MacAddress;
 
@@ -33,14 +50,24 @@ use crate::wire::MacAddress;
 const DATA_ROOM: u16 = 2048;
 /// Mbufs that each worker's cache of the buffer pool holds: eight bursts, DPDK's maximum.
 const POOL_CACHE: u32 = 512;
-/// Mbufs for what the host side sends.
-const HOST_BUFFERS: u32 = 1023;
+/// The control thread has as many frames as so many workers: it answers for all ports and in bursts.
+const HOST_FRAMES_FACTOR: u32 = 4;
 /// Next hops beyond those of the configured remotes: learned remotes and resolved neighbours.
 const SPARE_NEXT_HOPS: usize = 4096;
 /// Local ports of a device port up to which flow rules are tried: what small NICs have room for.
 const MAX_FLOW_RULES: usize = 128;
+/// How often the pools are looked at.
+const POOL_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the control thread sleeps when there is nothing to do and nobody wakes it.
+const IDLE_WAIT: Duration = Duration::from_micros(500);
+/// Requests for sessions that are answered before the host side gets its turn.
+const REQUESTS_PER_ROUND: usize = 256;
 /// How long draining workers may take before they are told to stop at once.
 const DRAIN_LIMIT: Duration = Duration::from_millis(1000);
+/// How long workers may take to warm up, a million streams included.
+const WORKER_LIMIT: Duration = Duration::from_secs(30);
+/// How long a start waits for next hops to answer.
+const NEXT_HOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +100,34 @@ pub enum GatewayError {
         /// Its driver.
         driver: String,
     },
-    /// The sessions cannot be served.
+    /// A worker does not start.
+    #[error("worker {worker} did not start: {reason}")]
+    Worker {
+        /// Its number.
+        worker: usize,
+        /// What it said.
+        reason: String,
+    },
+    /// A configured session cannot be served.
+    #[error("session {session:?}: {reason}")]
+    Session {
+        /// Its id.
+        session: String,
+        /// Why.
+        reason: SessionError,
+    },
+    /// The local addresses do not go together.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Lookup(#[from] LookupError),
     /// The index journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The metrics endpoint cannot be served.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The media tap cannot be had.
+    #[error(transparent)]
+    Tap(#[from] TapError),
     /// The crypto provider computes wrong results on this machine.
     #[error(transparent)]
     Crypto(#[from] SelfTestError),
@@ -89,17 +135,35 @@ pub enum GatewayError {
 
 /// A running gateway whose cryptography is `P`.
 pub struct Gateway<P: Provider> {
-    host: HostSide,
+    host: HostSide<P>,
+    handle: GatewayHandle,
+    inbox: Inbox,
     workers: Vec<LcoreHandle<Worker<P>>>,
     shared: Vec<Arc<WorkerShared>>,
     ports: Vec<SharedPort>,
-    pools: Vec<Mempool>,
+    buffers: Vec<Mempool>,
     telemetry: Arc<Telemetry>,
     server: Option<MetricsServer>,
     ready: Arc<AtomicBool>,
-    journal: Option<Journal>,
+    started: Instant,
+    clock: SteadyClock,
+    /// When the index journal is copied next, on the clock of [`Gateway::poll`].
+    next_copy: Duration,
+    #[cfg(feature = "fault-injection")]
+    faults: FaultConsole,
     eal: Eal,
     _lock: InstanceLock,
+}
+
+/// Why [`Gateway::run`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// A worker has caught so many panics that it gave up.
+    Panics,
+    /// A worker ended for another reason; the log has it.
+    WorkerEnded,
 }
 
 /// One port while it is being set up.
@@ -133,15 +197,19 @@ impl<P: Provider> Gateway<P> {
         if config.worker.lockdown {
             lockdown::is_available()?;
         }
+        let mut start = StartClock::new();
         P::self_test()?;
+        start.step("cryptography tested");
         let eal = Eal::init(&eal_options(config, verbose))?;
         let (buffers, pool_of_worker) = buffer_pools(&eal, config, &topology)?;
-        let host_pool = Mempool::new(&eal, "host", HOST_BUFFERS, 0, DATA_ROOM, None)?;
+        let frames = host_frames(&eal, config)?;
+        let accounts = frames.accounts();
         let attached = attach_ports(&eal, config, &topology)?;
+        start.step("environment and pools");
         let (mut opened, kept_by_drivers) = open_ports(config, attached, &buffers, &pool_of_worker)?;
         let facts: Vec<EgressPort> = opened.iter().map(|port| port.facts).collect();
-        let next_hop_capacity = SPARE_NEXT_HOPS + 4 * config.sessions.len();
-        let mut hosts: Vec<Host> = config
+        let next_hop_capacity = SPARE_NEXT_HOPS + 4 * config.limits.capacity as usize;
+        let hosts: Vec<Host> = config
             .ports
             .iter()
             .zip(&facts)
@@ -149,35 +217,45 @@ impl<P: Provider> Gateway<P> {
             .collect();
         let next_hops: Vec<_> = hosts.iter().map(|_| Arc::new(NextHops::new(next_hop_capacity))).collect();
 
-        let mut journal = open_journal(config)?;
+        let journal = open_journal(config)?;
         tracing::info!(sessions = config.sessions.len(), "deriving session keys");
         let spreads = start_spreading(config, &mut opened)?;
-        let memory = Memory::Huge(&eal, None);
-        let plan = Plan::<P>::new(config, &mut hosts, &facts, &spreads, journal.as_mut(), memory)?;
-        let session_memory = plan.streams.iter().map(Streams::memory).sum::<usize>() as u64;
-        let rules = flow_rules(config, &spreads, &plan);
-
+        start.step("sessions planned");
         let tsc_hz = eal.tsc_hz();
         let worker_count = config.cores.workers.len();
         let shared: Vec<_> = (0..worker_count).map(|_| Arc::new(WorkerShared::new())).collect();
+        let (links, worker_ends): (Vec<_>, Vec<_>) = (0..worker_count).map(|_| control_link()).unzip();
+        let lookup = Arc::new(plan::lookup(config, &facts)?);
+        let (mut streams, keepers) = stream_tables::<P>(&eal, config, &spreads)?;
+        let mut hosts = Hosts { hosts, facts: facts.clone() };
+        let started = config.tap.as_ref().map(|section| tap::start(&eal, config, section)).transpose()?;
+        let (taps, tap_writers, tap_counters) = match started {
+            Some(tap::Started { taps, writers, counters }) => (Some(taps), writers, counters),
+            None => (None, Vec::new(), Arc::new(TapCounters::new(worker_count, 0))),
+        };
+        let mut tap_writers = tap_writers.into_iter();
+        let mut sessions = Sessions::new(Start {
+            config,
+            lookup: Arc::clone(&lookup),
+            keepers,
+            spreads: spreads.clone(),
+            journal,
+            links,
+            workers: shared.clone(),
+            tsc_hz,
+            taps,
+        });
+        let homes = serve_configured(config, &mut sessions, &mut hosts, &mut streams, &lookup)?;
+        let session_memory = streams.iter().map(Streams::memory).sum::<usize>() as u64;
+        let rules = flow_rules(config, &spreads, &homes);
         let mesh = handover::mesh(worker_count, handover_depth(config.memory.buffers, worker_count));
         let queue_counters: Vec<Vec<Arc<QueueCounters>>> =
             (0..worker_count).map(|_| facts.iter().map(|_| Arc::default()).collect()).collect();
-        let host_side = HostSide::new(
-            config,
-            hosts,
-            facts.clone(),
-            next_hops.clone(),
-            shared.clone(),
-            plan.homes,
-            host_pool.clone(),
-        );
+        let host_side = HostSide::new(config, sessions, hosts, next_hops.clone(), shared.clone(), frames);
 
         let ready = Arc::new(AtomicBool::new(false));
         let ports: Vec<SharedPort> =
             opened.iter().map(|opened| Arc::new(Mutex::new(Some(opened.port.clone())))).collect();
-        let kept = kept_by_drivers.into_iter().chain([0]);
-        let pools: Vec<Mempool> = buffers.into_iter().chain([host_pool]).collect();
         let telemetry = Arc::new(telemetry(Sources {
             config,
             crypto: P::NAME,
@@ -185,20 +263,28 @@ impl<P: Provider> Gateway<P> {
             tsc_hz,
             queues: &queue_counters,
             workers: shared.iter().map(|shared| Arc::clone(&shared.counters)).collect(),
-            pools: pools.iter().cloned().zip(kept).collect(),
+            buffers: buffers.iter().cloned().zip(kept_by_drivers).collect(),
+            pool_of_worker: &pool_of_worker,
+            frames: accounts.to_vec(),
             ports: ports.clone(),
             host: host_side.counts(),
+            tap: tap_counters,
+            sessions: host_side.sessions.counts(),
             ready: Arc::clone(&ready),
         }));
         let server = start_metrics(config, &telemetry)?;
 
-        for ((port, opened), rules) in config.ports.iter().zip(&mut opened).zip(&rules) {
-            opened.start(&port.name)?;
-            steer(&port.name, &opened.port, rules);
-        }
-        let lookup = Arc::new(plan.lookup);
+        let touched: usize = buffers.iter().map(Mempool::touch).sum();
+        let program = dpdk::populate_program();
+        tracing::info!(buffers = touched, program_kib = program >> 10, "memory mapped");
+        start.step("memory mapped");
+        let suites = suite_pairs(config);
         let mut workers = Vec::new();
-        for ((number, streams), handover) in plan.streams.into_iter().enumerate().zip(mesh) {
+        // Declared after the workers, so that it lets them go before their handles wait for them.
+        let mut stop_on_error = StopOnDrop(shared.clone());
+        for (((number, streams), handover), link) in
+            streams.into_iter().enumerate().zip(mesh).zip(worker_ends)
+        {
             let pipeline = Pipeline {
                 worker: number as u16,
                 lookup: Arc::clone(&lookup),
@@ -222,25 +308,76 @@ impl<P: Provider> Gateway<P> {
                     },
                 });
             }
-            let worker =
-                Worker::<P>::new(pipeline, worker_ports, transmitters, Arc::clone(&shared[number]), handover)
-                    .with_lockdown(config.worker.lockdown);
+            let worker = Worker::<P>::new(
+                pipeline,
+                worker_ports,
+                transmitters,
+                Arc::clone(&shared[number]),
+                handover,
+                link,
+                tsc_hz,
+            )
+            .with_lockdown(config.worker.lockdown)
+            .with_warm_up(WarmUp::new(&suites, buffers[pool_of_worker[number]].clone())?)
+            .with_tap(tap_writers.next());
+            shared[number].wait();
             workers.push(eal.launch(number as u32 + 1, move || worker.run())?);
         }
-        ready.store(true, Ordering::Release);
-        Ok(Gateway {
+        wait_for_workers(&workers, &shared, WorkerShared::is_warm)?;
+        start.step("workers warmed up");
+        log_warm_up(&shared);
+        for ((port, opened), rules) in config.ports.iter().zip(&mut opened).zip(&rules) {
+            opened.start(&port.name)?;
+            steer(&port.name, &opened.port, rules);
+        }
+        start.step("ports started");
+        shared.iter().for_each(|worker| worker.go());
+        wait_for_workers(&workers, &shared, WorkerShared::is_ready)?;
+        stop_on_error.0.clear();
+        start.step("workers poll");
+        let (handle, inbox) = requests();
+        let mut gateway = Gateway {
             host: host_side,
+            handle,
+            inbox,
             workers,
             shared,
             ports,
-            pools,
+            buffers,
             telemetry,
             server,
             ready,
-            journal,
+            started: Instant::now(),
+            clock: SteadyClock::new(Duration::ZERO),
+            next_copy: Duration::ZERO,
+            #[cfg(feature = "fault-injection")]
+            faults: FaultConsole::new(tsc_hz),
             eal,
             _lock: lock,
-        })
+        };
+        gateway.resolve_next_hops();
+        start.step("next hops resolved");
+        gateway.ready.store(true, Ordering::Release);
+        Ok(gateway)
+    }
+
+    /// Waits for the next hops of ports that are up to answer, for a bounded time: what is sent to the others is dropped
+    /// until they do.
+    fn resolve_next_hops(&mut self) {
+        let deadline = Instant::now() + NEXT_HOP_LIMIT;
+        loop {
+            let now = self.now();
+            self.host.poll(now.as_nanos() as u64, &self.ports);
+            let unresolved = self.host.unresolved();
+            if unresolved == 0 {
+                return;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(unresolved, "ready, though some next hops have not answered yet");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Where the metrics are served, if they are.
@@ -248,13 +385,68 @@ impl<P: Provider> Gateway<P> {
         self.server.as_ref().map(MetricsServer::local_addr)
     }
 
-    /// Gives legs of existing sessions the keys that `config` has for them, without losing a packet: those under the
-    /// old keys that are still under way are accepted. Nothing else of `config` has an effect.
-    pub fn rekey(&mut self, config: &Config) -> RekeyReport {
-        self.host.rekey(config, self.journal.as_mut())
+    /// What the gateway counts: the source of its metrics.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
-    /// The same for one leg; `false` if it has these keys already. Takes effect while [`Gateway::run`] runs.
+    /// For asking the gateway to add, change and remove sessions from other threads while [`Gateway::run`] runs.
+    pub fn handle(&self) -> GatewayHandle {
+        self.handle.clone()
+    }
+
+    /// Adds a session. Its packets are accepted as soon as its worker has come to the end of a burst.
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing has changed then.
+    pub fn add_session(&mut self, session: Session) -> Result<SessionId, SessionError> {
+        self.host.sessions.add(session, &mut self.host.hosts)
+    }
+
+    /// Makes the session with the id of `session` that one, as far as that can be done while it runs: remotes, keys,
+    /// payload types, time-outs, tap. Packets under way are not lost.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn change_session(&mut self, session: Session) -> Result<SessionId, SessionError> {
+        self.host.sessions.change(session, &mut self.host.hosts)
+    }
+
+    /// Another source for a leg, such as after the transfer of a call: its remote and its keys are those of `new`, and its
+    /// SSRC, sequence numbers and timestamps are its own. Towards the other leg the stream goes on as if it were the same
+    /// source. What the one before sends is refused.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn replace_source(
+        &mut self,
+        session: &str,
+        leg: LegName,
+        new: &Leg,
+    ) -> Result<SessionId, SessionError> {
+        self.host.sessions.replace_source(session, leg, new, &mut self.host.hosts)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`].
+    pub fn remove_session(&mut self, session: &str) -> Result<(), SessionError> {
+        self.host.sessions.remove(session, EndReason::Removed)
+    }
+
+    /// Why a session ended; `None` if it runs, or if nothing is known of it (any more: the latest 65,536 ends are).
+    pub fn session_end(&self, session: &str) -> Option<EndReason> {
+        self.host.sessions.ended(session)
+    }
+
+    /// Adds, changes and removes sessions so that there are those of `config`. Nothing else of it has an effect.
+    pub fn reload(&mut self, config: &Config) -> ReloadReport {
+        reload::apply(&mut self.host.sessions, &mut self.host.hosts, config)
+    }
+
+    /// Gives one leg new keys; `false` if it has these keys already. Packets under the old keys that are still under way
+    /// are accepted. Takes effect while [`Gateway::run`] runs.
     ///
     /// # Errors
     /// [`RekeyError`]; the leg keeps its keys.
@@ -264,67 +456,133 @@ impl<P: Provider> Gateway<P> {
         leg: LegName,
         protection: &Protection,
     ) -> Result<bool, RekeyError> {
-        self.host.set_keys(session, leg, protection, self.journal.as_mut())
+        self.host.sessions.set_keys(session, leg, protection)
+    }
+
+    /// Begins or ends the tap of a session, whose opened media is then written to the `[tap] directory`; `false` if that
+    /// is so already. Takes effect while [`Gateway::run`] runs.
+    ///
+    /// # Errors
+    /// [`SessionError::NoTap`], [`SessionError::Unknown`].
+    pub fn set_tap(&mut self, session: &str, on: bool) -> Result<bool, SessionError> {
+        let unknown = || SessionError::Unknown { session: session.to_owned() };
+        let known = self.host.sessions.get(session).ok_or_else(unknown)?;
+        if known.tap == on {
+            return Ok(false);
+        }
+        let changed = Session { tap: on, ..known.clone() };
+        self.change_session(changed).map(|_| true)
     }
 
     /// Runs the host side on the calling thread until `stop` is set, or a worker has ended by itself.
-    pub fn run(&mut self, stop: &AtomicBool) {
-        self.run_and_reload(stop, &AtomicBool::new(false), || None);
+    pub fn run(&mut self, stop: &AtomicBool) -> End {
+        self.run_and_reload(stop, &AtomicBool::new(false), || None)
     }
 
-    /// The same; whenever `reload` is set, `read` is asked for the configuration, whose keys are applied as by
-    /// [`Gateway::rekey`].
+    /// The same; whenever `reload` is set, `read` is asked for the configuration, whose sessions are applied as by
+    /// [`Gateway::reload`].
     pub fn run_and_reload(
         &mut self,
         stop: &AtomicBool,
         reload: &AtomicBool,
         mut read: impl FnMut() -> Option<Config>,
-    ) {
-        let start = Instant::now();
-        let mut next_second = Duration::ZERO;
+    ) -> End {
+        self.inbox.attend();
+        let mut next_look = Duration::ZERO;
         while !stop.load(Ordering::Acquire) {
             if reload.swap(false, Ordering::AcqRel)
                 && let Some(config) = read()
             {
-                log_rekey(&self.rekey(&config));
+                reload::log(&self.reload(&config));
             }
-            let now = start.elapsed();
-            let busy = self.host.poll(now.as_nanos() as u64, &self.ports);
-            if now >= next_second {
-                next_second = now + Duration::from_secs(1);
-                if let Some(Err(error)) = self.journal.as_mut().map(Journal::persist) {
-                    tracing::warn!(%error, "the index journal was not copied to disk");
+            let now = self.now();
+            let busy = self.poll(now);
+            if now >= next_look {
+                next_look = now + POOL_LOOK_INTERVAL;
+                // For the high-water marks.
+                for pool in &self.telemetry.pools {
+                    let _ = (pool.read)();
                 }
-                log_panics(&self.shared);
-                if self.workers.iter().any(LcoreHandle::is_finished) {
-                    tracing::error!(
-                        "a worker has ended; stopping so that the supervisor starts voxlane again"
-                    );
-                    break;
-                }
+            }
+            #[cfg(feature = "fault-injection")]
+            self.faults.poll(&self.shared, &self.buffers);
+            // At once, or what the worker did before would be overwritten by what it did since.
+            log_panics(&self.shared, self.eal.tsc_hz());
+            if self.workers.iter().any(LcoreHandle::is_finished) {
+                let end = if self.shared.iter().any(|worker| worker.has_given_up()) {
+                    End::Panics
+                } else {
+                    End::WorkerEnded
+                };
+                tracing::error!(
+                    ?end,
+                    "a worker has ended; stopping so that the supervisor starts voxlane again"
+                );
+                return end;
             }
             if !busy {
-                std::thread::sleep(Duration::from_micros(500));
+                std::thread::park_timeout(IDLE_WAIT);
             }
         }
+        End::Asked
+    }
+
+    /// What the timers of the host side run on.
+    fn now(&mut self) -> Duration {
+        let reading = self.started.elapsed();
+        #[cfg(feature = "fault-injection")]
+        let reading = self.faults.shifted(reading);
+        self.clock.advance(reading)
+    }
+
+    /// One round of the host side and of requests, `now` after the start, and once a second the copy of the index journal:
+    /// for those who run no [`Gateway::run`]. Returns whether there was something to do.
+    pub fn poll(&mut self, now: Duration) -> bool {
+        let mut busy = self.host.poll(now.as_nanos() as u64, &self.ports);
+        if now >= self.next_copy {
+            self.next_copy = now + Duration::from_secs(1);
+            busy = true;
+            if let Some(Err(error)) = self.host.sessions.journal().map(Journal::persist) {
+                tracing::warn!(%error, "the index journal was not copied to disk");
+            }
+        }
+        for _ in 0..REQUESTS_PER_ROUND {
+            let Some((request, answers)) = self.inbox.next() else { break };
+            busy = true;
+            let answer = match request {
+                Request::Add(session) => self.add_session(*session).map(Answer::Done),
+                Request::Change(session) => self.change_session(*session).map(Answer::Done),
+                Request::ReplaceSource { session, leg, new } => {
+                    self.replace_source(&session, leg, &new).map(Answer::Done)
+                }
+                Request::Remove(session) => self.remove_session(&session).map(|()| Answer::Removed),
+                Request::Ended(session) => Ok(Answer::Ended(self.session_end(&session))),
+            };
+            // Whoever asked may have gone.
+            let _ = answers.send(answer.unwrap_or_else(Answer::Refused));
+        }
+        busy
     }
 
     /// Drains, stops and closes everything; the report says where every frame went and whether all buffers are
     /// back.
     pub fn stop(self) -> FinalReport {
         let Gateway {
-            host,
+            mut host,
+            handle,
+            inbox,
             workers,
             shared,
             ports,
-            pools,
+            buffers,
             telemetry,
             server,
             ready,
-            mut journal,
             eal,
             _lock,
+            ..
         } = self;
+        drop((handle, inbox));
         ready.store(false, Ordering::Release);
         shared.iter().for_each(|worker| worker.drain());
         let deadline = Instant::now() + DRAIN_LIMIT;
@@ -332,7 +590,7 @@ impl<P: Provider> Gateway<P> {
             std::thread::sleep(Duration::from_millis(1));
         }
         shared.iter().for_each(|worker| worker.stop());
-        log_panics(&shared);
+        log_panics(&shared, eal.tsc_hz());
         // Joined workers come back with their queues: nobody polls any more when the ports close.
         let mut returned: Vec<_> = workers.into_iter().map(LcoreHandle::join).collect();
         for outcome in &mut returned {
@@ -341,7 +599,9 @@ impl<P: Provider> Gateway<P> {
                 Err(_) => tracing::error!("a worker ended by a panic outside of a burst"),
             }
         }
-        if let Some(Err(error)) = journal.take().map(Journal::close) {
+        host.sessions.stop_taps();
+        let carry_out = || returned.iter_mut().flatten().for_each(Worker::carry_out);
+        if let Some(Err(error)) = host.sessions.finish(&mut host.hosts, carry_out).map(Journal::close) {
             tracing::warn!(%error, "the index journal was not closed");
         }
         if let Some(server) = server {
@@ -360,17 +620,92 @@ impl<P: Provider> Gateway<P> {
         }
         let report = FinalReport::collect(&telemetry);
         drop(telemetry);
-        drop(pools);
+        drop(buffers);
         drop(eal);
         report
     }
 }
 
+/// Lets workers go that a start which failed leaves behind: whoever drops their handles waits for them.
+struct StopOnDrop(Vec<Arc<WorkerShared>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|worker| worker.stop());
+    }
+}
+
+/// Says how long each step of the start took.
+struct StartClock(Instant);
+
+impl StartClock {
+    fn new() -> Self {
+        StartClock(Instant::now())
+    }
+
+    fn step(&mut self, done: &str) {
+        let ms = self.0.elapsed().as_secs_f64() * 1e3;
+        tracing::info!(ms = format!("{ms:.1}"), "start: {done}");
+        self.0 = Instant::now();
+    }
+}
+
+/// Waits until all workers are as far as `is_there` says.
+fn wait_for_workers<T: Send + 'static>(
+    workers: &[LcoreHandle<T>],
+    shared: &[Arc<WorkerShared>],
+    is_there: impl Fn(&WorkerShared) -> bool,
+) -> Result<(), GatewayError> {
+    let deadline = Instant::now() + WORKER_LIMIT;
+    while let Some(worker) = shared.iter().position(|worker| !is_there(worker)) {
+        let has_ended = workers.get(worker).is_none_or(LcoreHandle::is_finished);
+        if has_ended || Instant::now() >= deadline {
+            let said = shared[worker].panic_note.take();
+            let reason = said.unwrap_or_else(|| "it does not get on".to_owned());
+            return Err(GatewayError::Worker { worker, reason });
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+fn log_warm_up(workers: &[Arc<WorkerShared>]) {
+    for (worker, shared) in workers.iter().enumerate() {
+        let (frames, forwarded) =
+            (shared.counters.warm_up_frames.value(), shared.counters.warm_up_forwarded.value());
+        if frames == forwarded {
+            tracing::info!(worker, frames, "worker warm");
+        } else {
+            tracing::error!(worker, frames, forwarded, "a warm-up lost frames of its own: a bug to report");
+        }
+    }
+}
+
+/// Each pair of suites that some session has, once for each direction.
+fn suite_pairs(config: &Config) -> Vec<SuitePair> {
+    let suite = |protection: &Protection, is_remote: bool| match protection {
+        Protection::Plain => None,
+        Protection::Srtp { remote_keys, .. } if is_remote => Some(remote_keys.active().suite()),
+        Protection::Srtp { local_keys, .. } => Some(local_keys.active().suite()),
+    };
+    let mut pairs = Vec::new();
+    for session in &config.sessions {
+        for (sender, receiver) in [(&session.a, &session.b), (&session.b, &session.a)] {
+            let pair = (suite(&sender.protection, true), suite(&receiver.protection, false));
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+    }
+    pairs
+}
+
 /// What workers could not log themselves.
-fn log_panics(workers: &[Arc<WorkerShared>]) {
+fn log_panics(workers: &[Arc<WorkerShared>], tsc_hz: u64) {
     for (worker, shared) in workers.iter().enumerate() {
         if let Some(message) = shared.panic_note.take() {
-            tracing::error!(worker, "{message}");
+            let panics = shared.counters.panics.value();
+            tracing::error!(worker, panics, "{message}; what it did last:\n{}", shared.flight.dump(tsc_hz));
         }
     }
 }
@@ -380,19 +715,6 @@ fn log_panics(workers: &[Arc<WorkerShared>]) {
 fn handover_depth(buffers: u32, workers: usize) -> usize {
     let most = buffers as usize / 4 / workers.saturating_sub(1).max(1);
     (1 << most.max(1).ilog2()).clamp(256, 8192)
-}
-
-fn log_rekey(report: &RekeyReport) {
-    for leg in &report.changed {
-        tracing::info!(%leg, "new keys");
-    }
-    for (leg, reason) in &report.refused {
-        tracing::error!(%leg, %reason, "the leg keeps its keys");
-    }
-    for what in &report.needs_restart {
-        tracing::warn!("{what}: that needs a restart");
-    }
-    tracing::info!(legs = report.changed.len(), "keys read again");
 }
 
 fn eal_options(config: &Config, verbose: bool) -> EalOptions {
@@ -423,6 +745,15 @@ fn buffer_pools(
         Mempool::new(eal, &plan.name, plan.buffers, POOL_CACHE, DATA_ROOM, plan.node)
     };
     Ok((plans.iter().map(make).collect::<Result<_, _>>()?, of_worker))
+}
+
+/// Frames for what the host side sends, which the control thread makes and workers give back.
+fn host_frames(eal: &Eal, config: &Config) -> Result<AudioFramePool, dpdk::Error> {
+    let buckets = config
+        .memory
+        .frame_buckets
+        .map(|bucket| FrameBucket { frames: bucket.frames.saturating_mul(HOST_FRAMES_FACTOR), ..bucket });
+    AudioFramePool::new(eal, "host_frames", &buckets, Releasers::Others, None)
 }
 
 /// Attaches all ports and holds the placement of the workers against what they offer.
@@ -524,17 +855,63 @@ fn start_spreading(config: &Config, opened: &mut [Opened]) -> Result<Vec<Option<
     Ok(spreads)
 }
 
-/// By port the legs to deliver on their worker's queue by flow rules: those of ports that do not say how they spread,
-/// where they are few. Elsewhere the homing of streams or the hand-over does it.
-fn flow_rules<P: Provider>(
+/// By worker both halves of its streams' table.
+type StreamTables<P> = (Vec<Streams<P>>, Vec<StreamKeeper<P>>);
+
+/// The tables of all workers' streams, in halves, and room in them for all sessions: those that are configured where
+/// they are homed, and an equal share of the others on each.
+fn stream_tables<P: Provider>(
+    eal: &Eal,
     config: &Config,
     spreads: &[Option<Rss>],
-    plan: &Plan<P>,
-) -> Vec<Vec<(SocketAddr, u16)>> {
+) -> Result<StreamTables<P>, GatewayError> {
+    let configured = plan::sessions_of(config, spreads);
+    let others = (config.limits.capacity as usize).saturating_sub(config.sessions.len());
+    let share = others.div_ceil(configured.len());
+    let halves = configured.iter().map(|sessions| {
+        let rows = 2 * (sessions + share);
+        Streams::halves(Memory::Huge(eal, None), rows)
+    });
+    Ok(halves.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+/// Puts the configured sessions into the tables, whose workers do not run yet. Answers by session where it is homed.
+fn serve_configured<P: Provider>(
+    config: &Config,
+    sessions: &mut Sessions<P>,
+    hosts: &mut Hosts,
+    streams: &mut [Streams<P>],
+    lookup: &Lookup,
+) -> Result<Vec<u16>, GatewayError> {
+    let mut homes = Vec::new();
+    for session in &config.sessions {
+        let failed = |reason| GatewayError::Session { session: session.id.clone(), reason };
+        let placed = sessions.place(session.clone(), hosts, false).map_err(failed)?;
+        let Placed { id, rows, binds, profiles } = placed;
+        homes.push(id.worker);
+        let streams = &mut streams[usize::from(id.worker)];
+        for (number, mut profile) in profiles {
+            streams.set_profile(number, &mut profile);
+        }
+        for row in rows {
+            streams.adopt(row);
+        }
+        for (place, target) in binds {
+            lookup.bind(place, target)?;
+        }
+    }
+    sessions.publish();
+    Ok(homes)
+}
+
+/// By port the legs to deliver on their worker's queue by flow rules: those of ports that do not say how they spread,
+/// where they are few. Elsewhere the homing of streams or the hand-over does it.
+fn flow_rules(config: &Config, spreads: &[Option<Rss>], homes: &[u16]) -> Vec<Vec<(SocketAddr, u16)>> {
     let rules_of = |(index, spread): (usize, &Option<Rss>)| {
         let wanted = config.cores.workers.len() > 1 && spread.is_none();
         let most = if wanted { MAX_FLOW_RULES + 1 } else { 0 };
-        let rules: Vec<_> = plan.locals(config, index).take(most).collect();
+        let rules: Vec<_> =
+            plan::locals(config.sessions.iter().zip(homes.iter().copied()), index).take(most).collect();
         if rules.len() > MAX_FLOW_RULES { Vec::new() } else { rules }
     };
     spreads.iter().enumerate().map(rules_of).collect()
@@ -556,7 +933,12 @@ fn steer(name: &str, port: &Port, rules: &[(SocketAddr, u16)]) {
     }
 }
 
-fn host(config: &Config, port: &super::config::Port, facts: &EgressPort, next_hops: usize) -> Host {
+pub(super) fn host(
+    config: &Config,
+    port: &super::config::Port,
+    facts: &EgressPort,
+    next_hops: usize,
+) -> Host {
     let interface = Interface {
         mac: facts.mac,
         vlan: facts.vlan,
@@ -574,8 +956,8 @@ fn host(config: &Config, port: &super::config::Port, facts: &EgressPort, next_ho
 
 fn open_journal(config: &Config) -> Result<Option<Journal>, JournalError> {
     let Some(directory) = &config.gateway.state_directory else { return Ok(None) };
-    // SRTP and SRTCP of both streams of each session, and as much again for keys that are no longer configured.
-    let capacity = (config.sessions.len() * 4 * 2).max(1024);
+    // SRTP and SRTCP of both streams of each session, and as much again for keys that are no longer in use.
+    let capacity = (config.limits.capacity as usize * 4 * 2).max(1024);
     Journal::open(Path::new(INDEX_DIRECTORY), Some(directory), &config.gateway.name, capacity).map(Some)
 }
 

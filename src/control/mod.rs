@@ -7,15 +7,22 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+#[cfg(feature = "fault-injection")]
+pub mod fault_console;
 pub mod gateway;
 pub mod host;
 pub mod placement;
 pub mod plan;
 pub mod pools;
 pub mod preflight;
+mod profile;
 mod punt;
 pub mod rekey;
+pub mod reload;
 pub mod rss;
+pub mod sessions;
+pub mod tap;
 mod telemetry;
 
-pub use gateway::{Gateway, GatewayError};
+pub use gateway::{End, Gateway, GatewayError};
+pub use sessions::{Answer, GatewayHandle, HandleError, Request, SessionError};

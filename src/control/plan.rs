@@ -1,4 +1,4 @@
-//! From the configuration's sessions to the workers' streams.
+//! What a session becomes: which worker it is homed on, and what its streams are made of.
 //!
 //! Both streams of a session are homed on one worker, so that what is learned about a leg concerns one worker only.
 //! Where a leg's port spreads by RSS, that is a worker whose queue the leg's packets arrive on ([`rss`]); of two such
@@ -7,142 +7,57 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::{Config, Leg, Protection, RemotePolicy, RtcpPolicy, Session};
-use super::host::{Host, RouteError};
 use super::rss;
 use crate::dpdk::Rss;
-use crate::dpdk::{self, Memory};
 use crate::session::{
-    Egress, EgressPort, Endpoint, Journal, JournalError, JournalKind, KeySet, Learn, Lookup, LookupBuilder,
-    LookupError, Media, NextHop, PayloadRules, StreamId, StreamKeys, StreamSetup, Streams, Target,
+    EgressPort, Endpoint, KeySet, Learn, Lookup, LookupBuilder, LookupError, Profile, StreamId, StreamKeys,
+    StreamSetup,
 };
-use crate::srtp::{MasterKey, Provider};
+use crate::srtp::{MasterKey, ReplayWindowSize};
 
-/// What the packet path works on.
-#[derive(Debug)]
-pub struct Plan<P: Provider> {
-    /// From local address and port to stream.
-    pub lookup: Lookup,
-    /// Streams by worker.
-    pub streams: Vec<Streams<P>>,
-    /// By worker and stream: where it belongs.
-    pub homes: Vec<Vec<Home>>,
-}
-
-/// What control remembers of a stream, to answer what a worker reports about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Home {
-    /// Position of the session in the configuration.
-    pub session: u32,
-    /// Whether the sending leg is `a`.
-    pub sender_is_a: bool,
-}
-
-/// Why the sessions cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// No way to a remote.
-    #[error("session {session:?} leg {leg}: {reason}")]
-    Route {
-        /// The session's id.
-        session: String,
-        /// `a` or `b`.
-        leg: char,
-        /// Why.
-        reason: RouteError,
-    },
-    /// The lookup refused an endpoint.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// The index journal refused a key.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// There is not enough memory for the streams.
-    #[error(transparent)]
-    Memory(#[from] dpdk::Error),
-}
-
-impl<P: Provider> Plan<P> {
-    /// Builds streams for all sessions in `memory`. `hosts`, `ports` and `spreads` (how the port spreads packets over its
-    /// queues, where it says) are by port index; `journal` remembers which indices were sealed.
-    ///
-    /// # Errors
-    /// [`PlanError`], the first that applies.
-    pub fn new(
-        config: &Config,
-        hosts: &mut [Host],
-        ports: &[EgressPort],
-        spreads: &[Option<Rss>],
-        mut journal: Option<&mut Journal>,
-        memory: Memory<'_>,
-    ) -> Result<Self, PlanError> {
-        let workers = config.cores.workers.len().max(1);
-        let mut builder = LookupBuilder::default();
-        for (index, (port, facts)) in config.ports.iter().zip(ports).enumerate() {
-            for net in &port.addresses {
-                builder.address(net.address(), index as u8);
-            }
-            if port.addresses.iter().any(|net| net.address().is_ipv6()) {
-                builder.address(IpAddr::V6(facts.mac.link_local()), index as u8);
-            }
+/// The lookup of all local addresses, in which no port is bound yet.
+///
+/// # Errors
+/// None can occur for what a validated configuration holds.
+pub fn lookup(config: &Config, ports: &[EgressPort]) -> Result<Lookup, LookupError> {
+    let mut builder = LookupBuilder::default();
+    for (index, (port, facts)) in config.ports.iter().zip(ports).enumerate() {
+        for net in &port.addresses {
+            builder.address(net.address(), index as u8);
         }
-        let mut sessions_of = vec![0; workers];
-        let choose = |(number, session)| {
-            let worker = home(session, spreads, &sessions_of).unwrap_or(number % workers);
-            sessions_of[worker] += 1;
-            worker
-        };
-        let placed: Vec<usize> = config.sessions.iter().enumerate().map(choose).collect();
-        let mut streams = Vec::new();
-        for sessions in sessions_of {
-            streams.push(Streams::<P>::with_capacity(memory, 2 * sessions)?);
+        if port.addresses.iter().any(|net| net.address().is_ipv6()) {
+            builder.address(IpAddr::V6(facts.mac.link_local()), index as u8);
         }
-        let mut homes: Vec<Vec<Home>> = (0..workers).map(|_| Vec::new()).collect();
-        for (number, (session, worker)) in config.sessions.iter().zip(placed).enumerate() {
-            let first = streams[worker].len() as u32;
-            for (sender_is_a, sender, receiver) in
-                [(true, &session.a, &session.b), (false, &session.b, &session.a)]
-            {
-                let stream = StreamId(streams[worker].len() as u32);
-                bind(&mut builder, sender, worker as u16, stream);
-                let mut setup = setup(config, sender, receiver, journal.as_deref_mut())?;
-                set_egress(&mut setup, receiver, hosts, ports).map_err(|reason| PlanError::Route {
-                    session: session.id.clone(),
-                    leg: if sender_is_a { 'b' } else { 'a' },
-                    reason,
-                })?;
-                let added = streams[worker].push(setup);
-                debug_assert_eq!(added, Some(stream), "there is room for two streams of each session");
-                homes[worker].push(Home { session: number as u32, sender_is_a });
-            }
-            debug_assert_eq!(first + 2, streams[worker].len() as u32);
-        }
-        Ok(Plan { lookup: builder.build()?, streams, homes })
     }
+    builder.build()
 }
 
-impl<P: Provider> Plan<P> {
-    /// Where legs on device port `port` receive, RTP and separate RTCP, with the worker that owns their stream.
-    pub fn locals<'a>(
-        &'a self,
-        config: &'a Config,
-        port: usize,
-    ) -> impl Iterator<Item = (SocketAddr, u16)> + 'a {
-        let homes = self.homes.iter().zip(0_u16..);
-        let homes = homes.flat_map(|(homes, worker)| homes.iter().map(move |home| (*home, worker)));
-        let legs = homes.filter_map(move |(home, worker)| {
-            let leg = sender(config.sessions.get(home.session as usize)?, home);
-            (leg.port == port).then_some((leg, worker))
-        });
-        legs.flat_map(|(leg, worker)| {
-            let rtcp = Some(rtcp_local(leg)).filter(|rtcp| *rtcp != leg.local);
-            [Some(leg.local), rtcp].into_iter().flatten().map(move |local| (local, worker))
-        })
+/// How many of the configured sessions are homed on each worker.
+pub fn sessions_of(config: &Config, spreads: &[Option<Rss>]) -> Vec<usize> {
+    let mut sessions_of = vec![0; config.cores.workers.len().max(1)];
+    for session in &config.sessions {
+        let fewest = (0..sessions_of.len()).min_by_key(|&worker| sessions_of[worker]);
+        let worker = home(session, spreads, &sessions_of).or(fewest).unwrap_or(0);
+        sessions_of[worker] += 1;
     }
+    sessions_of
+}
+
+/// Where legs on device port `port` receive, RTP and separate RTCP, with the worker that owns their stream.
+pub fn locals<'a>(
+    sessions: impl Iterator<Item = (&'a Session, u16)> + 'a,
+    port: usize,
+) -> impl Iterator<Item = (SocketAddr, u16)> + 'a {
+    let legs = sessions.flat_map(|(session, worker)| [(&session.a, worker), (&session.b, worker)]);
+    legs.filter(move |(leg, _)| leg.port == port).flat_map(|(leg, worker)| {
+        let rtcp = Some(rtcp_local(leg)).filter(|rtcp| *rtcp != leg.local);
+        [Some(leg.local), rtcp].into_iter().flatten().map(move |local| (local, worker))
+    })
 }
 
 /// The worker on whose queue packets of a leg arrive, where a port says: of two the one with fewer sessions so far, of
 /// two equal ones that of leg A.
-fn home(session: &Session, spreads: &[Option<Rss>], sessions_of: &[usize]) -> Option<usize> {
+pub fn home(session: &Session, spreads: &[Option<Rss>], sessions_of: &[usize]) -> Option<usize> {
     let arrives = |leg: &Leg| {
         let spread = spreads.get(leg.port)?.as_ref()?;
         let queue = usize::from(rss::queue(spread, leg.remote, leg.local)?);
@@ -157,26 +72,6 @@ pub fn opposite(stream: StreamId) -> StreamId {
     StreamId(stream.0 ^ 1)
 }
 
-/// The leg that sends a stream.
-pub fn sender(session: &Session, home: Home) -> &Leg {
-    if home.sender_is_a { &session.a } else { &session.b }
-}
-
-/// The way from `local` to `remote` out of the leg's port.
-///
-/// # Errors
-/// [`RouteError`] when the remote is neither on a link nor behind a gateway.
-pub fn egress(
-    leg: &Leg,
-    local: SocketAddr,
-    remote: SocketAddr,
-    hosts: &mut [Host],
-    ports: &[EgressPort],
-) -> Result<Egress, RouteError> {
-    let next_hop = hosts[leg.port].next_hop(remote.ip())?;
-    Ok(Egress::new(ports[leg.port], local, remote, NextHop(next_hop.0)))
-}
-
 /// Local endpoint of a leg's RTCP.
 pub fn rtcp_local(leg: &Leg) -> SocketAddr {
     match leg.rtcp {
@@ -185,36 +80,19 @@ pub fn rtcp_local(leg: &Leg) -> SocketAddr {
     }
 }
 
-fn bind(builder: &mut LookupBuilder, leg: &Leg, worker: u16, stream: StreamId) {
-    let muxed = leg.rtcp == RtcpPolicy::Mux;
-    let media = if muxed { Media::Muxed } else { Media::Rtp };
-    builder.bind(Endpoint::from(leg.local), Target { worker, stream, media });
-    if !muxed {
-        let media = Media::Rtcp;
-        builder.bind(Endpoint::from(rtcp_local(leg)), Target { worker, stream, media });
-    }
-}
-
-fn setup<'c>(
-    config: &Config,
-    sender: &'c Leg,
-    receiver: &'c Leg,
-    journal: Option<&mut Journal>,
-) -> Result<StreamSetup<'c>, JournalError> {
+/// A stream from one leg to the other, without ways out and journal. What its packets are held against is the number
+/// of a `profile`, given beside it.
+pub fn setup<'c>(window: ReplayWindowSize, sender: &'c Leg, receiver: &'c Leg) -> StreamSetup<'c> {
     let keys = StreamKeys {
         open: key(&sender.protection, |remote, _| remote),
         seal: key(&receiver.protection, |_, local| local),
-        replay_window: config.srtp.replay_window,
-    };
-    let rules = PayloadRules {
-        payload_types: sender.payload_types.bits(),
-        reduced_size_rtcp: sender.reduced_size_rtcp,
+        replay_window: window,
     };
     let learn = match sender.remote_policy {
         RemotePolicy::Pinned => Learn::Never,
         RemotePolicy::Learn => Learn::Authenticated,
     };
-    let mut setup = StreamSetup::new(keys, rules, learn);
+    let mut setup = StreamSetup::new(keys, Profile::NOTHING, learn);
     if let Protection::Srtp { remote_keys, .. } = &sender.protection
         && remote_keys.len() > 1
     {
@@ -222,29 +100,11 @@ fn setup<'c>(
     }
     setup.source = sender.remote.map(Endpoint::from);
     setup.rtcp_source = rtcp_remote(sender).map(Endpoint::from);
-    if let (Some(journal), Some(seal)) = (journal, keys.seal) {
-        setup.rtp_journal = Some(journal.slot(seal.fingerprint(), JournalKind::Srtp)?);
-        setup.rtcp_journal = Some(journal.slot(seal.fingerprint(), JournalKind::Srtcp)?);
-    }
-    Ok(setup)
+    setup
 }
 
-fn set_egress(
-    setup: &mut StreamSetup<'_>,
-    receiver: &Leg,
-    hosts: &mut [Host],
-    ports: &[EgressPort],
-) -> Result<(), RouteError> {
-    if let Some(remote) = receiver.remote {
-        setup.rtp_egress = Some(egress(receiver, receiver.local, remote, hosts, ports)?);
-    }
-    if let Some(remote) = rtcp_remote(receiver) {
-        setup.rtcp_egress = Some(egress(receiver, rtcp_local(receiver), remote, hosts, ports)?);
-    }
-    Ok(())
-}
-
-fn rtcp_remote(leg: &Leg) -> Option<SocketAddr> {
+/// Where a leg's RTCP is sent, once it is known.
+pub fn rtcp_remote(leg: &Leg) -> Option<SocketAddr> {
     match leg.rtcp {
         RtcpPolicy::Mux => leg.remote,
         RtcpPolicy::Separate { remote, .. } => remote,

@@ -3,18 +3,17 @@
 //!
 //! Runs on the control cores. It talks to the workers through their bounded queues and the next-hop tables only.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use super::config::{Config, Protection, RtcpPolicy, Session};
+use super::config::Config;
 use super::host::{Counters, Event, FrameKind, Host, Outcome};
-use super::plan::{self, Home};
-use super::rekey::{LegName, Planned, RekeyError, RekeyReport, Rekeying};
+use super::sessions::{Hosts, Sessions};
 use super::telemetry::SharedPort;
-use crate::dpdk::{Mbuf, Mempool};
-use crate::fastpath::{Command, LearnEvent, WorkerShared};
-use crate::session::{EgressPort, Endpoint, Journal, NextHop, NextHops, StreamId};
+use crate::dpdk::{self, AudioFramePool};
+use crate::fastpath::WorkerShared;
+use crate::session::{NextHop, NextHops};
+use crate::srtp::Provider;
 
 /// How often link states are read.
 const LINK_INTERVAL_NS: u64 = 50_000_000;
@@ -22,11 +21,9 @@ const LINK_INTERVAL_NS: u64 = 50_000_000;
 const PUNTS_PER_TURN: usize = 64;
 
 /// The gateway as a host on the networks of its ports.
-pub(super) struct HostSide {
-    sessions: Vec<Session>,
-    /// By port.
-    hosts: Vec<Host>,
-    facts: Vec<EgressPort>,
+pub(super) struct HostSide<P: Provider> {
+    pub(super) sessions: Sessions<P>,
+    pub(super) hosts: Hosts,
     port_names: Vec<String>,
     next_hops: Vec<Arc<NextHops>>,
     counts: Vec<Arc<HostCounts>>,
@@ -34,11 +31,8 @@ pub(super) struct HostSide {
     next_link_check_ns: u64,
     /// By worker.
     workers: Vec<Arc<WorkerShared>>,
-    homes: Vec<Vec<Home>>,
-    /// Sources that a command was sent for, so that the packets under way do not ask again.
-    learned: HashMap<(u16, StreamId, bool), Endpoint>,
-    rekeying: Rekeying,
-    pool: Mempool,
+    /// Frames of what the hosts send. Workers transmit them and give them back.
+    frames: AudioFramePool,
 }
 
 /// Counts of one port's host, for the metrics thread.
@@ -47,31 +41,33 @@ pub(super) struct HostSide {
 #[derive(Debug)]
 pub(super) struct HostCounts(Box<[AtomicU64]>);
 
-impl HostSide {
+impl<P: Provider> HostSide<P> {
     pub(super) fn new(
         config: &Config,
-        hosts: Vec<Host>,
-        facts: Vec<EgressPort>,
+        sessions: Sessions<P>,
+        hosts: Hosts,
         next_hops: Vec<Arc<NextHops>>,
         workers: Vec<Arc<WorkerShared>>,
-        homes: Vec<Vec<Home>>,
-        pool: Mempool,
+        frames: AudioFramePool,
     ) -> Self {
+        let ports = hosts.hosts.len();
         HostSide {
-            rekeying: Rekeying::new(&config.sessions, workers.len()),
-            sessions: config.sessions.clone(),
-            counts: hosts.iter().map(|_| Arc::new(HostCounts::new())).collect(),
-            link_up: vec![false; hosts.len()],
-            port_names: config.ports.iter().map(|port| port.name.clone()).collect(),
+            sessions,
             hosts,
-            facts,
+            counts: (0..ports).map(|_| Arc::new(HostCounts::new())).collect(),
+            link_up: vec![false; ports],
+            port_names: config.ports.iter().map(|port| port.name.clone()).collect(),
             next_hops,
             next_link_check_ns: 0,
             workers,
-            homes,
-            learned: HashMap::new(),
-            pool,
+            frames,
         }
+    }
+
+    /// Next hops without a MAC address on ports whose link is up: on the others nobody can answer.
+    pub(super) fn unresolved(&self) -> usize {
+        let up = self.hosts.hosts.iter().zip(&self.link_up).filter(|(_, up)| **up);
+        up.flat_map(|(host, _)| host.neighbours()).filter(|neighbour| neighbour.mac.is_none()).count()
     }
 
     /// Counts by port, for the metrics thread.
@@ -85,55 +81,21 @@ impl HostSide {
         for worker in 0..self.workers.len() {
             busy |= self.take_punts(worker, now_ns);
             busy |= self.take_learned(worker);
-            // What changes of keys replaced is freed here, never by the worker.
-            while self.workers[worker].retired.pop().is_some() {}
+            self.log_quarantined(worker);
         }
-        busy |= self.send_key_changes();
+        busy |= self.sessions.poll(&mut self.hosts);
         if now_ns >= self.next_link_check_ns {
             self.next_link_check_ns = now_ns + LINK_INTERVAL_NS;
             self.check_links(now_ns, ports);
         }
-        for port in 0..self.hosts.len() {
-            if self.link_up[port] && self.hosts[port].next_deadline_ns().is_some_and(|due| due <= now_ns) {
+        for port in 0..self.hosts.hosts.len() {
+            if self.link_up[port]
+                && self.hosts.hosts[port].next_deadline_ns().is_some_and(|due| due <= now_ns)
+            {
                 self.with_host(port, |host, send| host.poll(now_ns, send));
                 busy = true;
             }
             self.publish(port);
-        }
-        busy
-    }
-
-    /// Gives legs the keys that `config` has for them.
-    pub(super) fn rekey(&mut self, config: &Config, journal: Option<&mut Journal>) -> RekeyReport {
-        self.rekeying.apply(&mut self.sessions, config, journal)
-    }
-
-    /// Gives one leg new keys; `false` if it has them.
-    pub(super) fn set_keys(
-        &mut self,
-        session: &str,
-        leg: LegName,
-        protection: &Protection,
-        journal: Option<&mut Journal>,
-    ) -> Result<bool, RekeyError> {
-        let unknown = || RekeyError::UnknownSession { session: session.to_owned() };
-        let at = self.rekeying.position(session).ok_or_else(unknown)?;
-        self.rekeying.set_keys(&mut self.sessions, at, leg, protection, journal)
-    }
-
-    /// Sends what there is room for, in order.
-    fn send_key_changes(&mut self) -> bool {
-        let mut busy = false;
-        while let Some(Planned { worker, change }) = self.rekeying.waiting.pop_front() {
-            let Some(shared) = self.workers.get(worker) else { continue };
-            match shared.commands.push(Command::SetKeys(change)) {
-                Ok(()) => busy = true,
-                Err(Command::SetKeys(change)) => {
-                    self.rekeying.waiting.push_front(Planned { worker, change });
-                    break;
-                }
-                Err(_) => {}
-            }
         }
         busy
     }
@@ -149,53 +111,23 @@ impl HostSide {
         busy
     }
 
+    /// Says whose packets are refused from now on.
+    fn log_quarantined(&self, worker: usize) {
+        while let Some(stream) = self.workers[worker].quarantined.pop() {
+            let id = self.sessions.name_at(worker as u16, stream).unwrap_or("?");
+            let leg = if stream.0.is_multiple_of(2) { 'a' } else { 'b' };
+            tracing::error!(session = %id, %leg, worker, "a packet made the worker panic; packets of this leg are refused");
+        }
+    }
+
     fn take_learned(&mut self, worker: usize) -> bool {
         let shared = Arc::clone(&self.workers[worker]);
         let mut busy = false;
         while let Some(event) = shared.learned.pop() {
             busy = true;
-            self.learn(worker as u16, event);
+            self.sessions.learn(worker as u16, event, &mut self.hosts);
         }
         busy
-    }
-
-    /// A leg's packets authenticate from a new source: from now on its media goes there.
-    fn learn(&mut self, worker: u16, event: LearnEvent) {
-        let key = (worker, event.stream, event.is_rtcp);
-        if self.learned.get(&key) == Some(&event.source) {
-            return;
-        }
-        let Some(&home) =
-            self.homes.get(usize::from(worker)).and_then(|homes| homes.get(event.stream.0 as usize))
-        else {
-            return;
-        };
-        let Some(session) = self.sessions.get(home.session as usize) else { return };
-        let leg = plan::sender(session, home);
-        let muxed = leg.rtcp == RtcpPolicy::Mux;
-        let local = if event.is_rtcp { plan::rtcp_local(leg) } else { leg.local };
-        let remote = event.source.socket_addr();
-        let egress = match plan::egress(leg, local, remote, &mut self.hosts, &self.facts) {
-            Ok(egress) => egress,
-            Err(reason) => {
-                tracing::warn!(session = %session.id, %remote, %reason, "a learned remote cannot be reached");
-                self.learned.insert(key, event.source);
-                return;
-            }
-        };
-        let command = Command::SetRemote {
-            inbound: event.stream,
-            outbound: plan::opposite(event.stream),
-            remote: event.source,
-            egress,
-            rtp: muxed || !event.is_rtcp,
-            rtcp: muxed || event.is_rtcp,
-        };
-        // A full queue costs nothing: the stream's next packet reports again.
-        if self.workers[usize::from(worker)].commands.push(command).is_ok() {
-            tracing::info!(session = %session.id, %remote, rtcp = event.is_rtcp, "remote learned");
-            self.learned.insert(key, event.source);
-        }
     }
 
     fn check_links(&mut self, now_ns: u64, ports: &[SharedPort]) {
@@ -211,6 +143,9 @@ impl HostSide {
             self.link_up[index] = up;
             tracing::info!(port = %self.port_names[index], "link {}", if up { "up" } else { "down" });
             if up {
+                // A memif peer brings its rings along: the worker's first packets must not fault their pages in.
+                let kib = dpdk::populate_peers() >> 10;
+                tracing::debug!(port = %self.port_names[index], kib, "memory of memif peers mapped");
                 self.with_host(index, |host, send| host.announce(now_ns, send));
             }
         }
@@ -218,21 +153,22 @@ impl HostSide {
 
     /// Runs `work` on the host of `port`; what it sends leaves by the first worker's queue of that port.
     fn with_host(&mut self, port: usize, work: impl FnOnce(&mut Host, &mut dyn FnMut(&[u8]))) {
-        let Some(host) = self.hosts.get_mut(port) else { return };
-        let (pool, worker, counts) = (&self.pool, &self.workers[0], &self.counts[port]);
+        let Some(host) = self.hosts.hosts.get_mut(port) else { return };
+        let (frames, worker, counts) = (&mut self.frames, &self.workers[0], &self.counts[port]);
         work(host, &mut |bytes| {
-            let sent =
-                mbuf_of(pool, bytes).is_some_and(|frame| worker.originated.push((port as u8, frame)).is_ok());
+            let sent = frames
+                .acquire_with(bytes)
+                .is_ok_and(|frame| worker.originated.push((port as u8, frame.into_mbuf())).is_ok());
             if !sent {
                 counts.not_sent();
             }
         });
-        self.counts[port].update(self.hosts[port].counters());
+        self.counts[port].update(self.hosts.hosts[port].counters());
     }
 
     fn publish(&mut self, port: usize) {
         let (name, table) = (&self.port_names[port], &self.next_hops[port]);
-        for event in self.hosts[port].events() {
+        for event in self.hosts.hosts[port].events() {
             match event {
                 Event::Resolved { next_hop, mac } => {
                     tracing::debug!(port = %name, next_hop = next_hop.0, %mac, "next hop resolved");
@@ -296,13 +232,4 @@ const fn labels() -> [(&'static str, &'static str); POSITIONS] {
     labels[RECEIVED + 2] = ("conflict", "seen");
     labels[RECEIVED + 3] = ("any", "not_sent");
     labels
-}
-
-fn mbuf_of(pool: &Mempool, bytes: &[u8]) -> Option<Mbuf> {
-    let mut frame = pool.alloc()?;
-    if !frame.resize(bytes.len()) {
-        return None;
-    }
-    frame.data_mut().copy_from_slice(bytes);
-    Some(frame)
 }

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use super::*;
-use crate::session::Journal;
+use crate::control::config::Config;
+use crate::control::sessions::SessionError;
+use crate::control::sessions::table::tests::Scene;
+use crate::fastpath::Command;
+use crate::session::{KeyChange, StreamId};
 use crate::srtp::tests::master;
 
 const GCM: Suite = Suite::AeadAes128Gcm;
@@ -38,37 +42,12 @@ fn sdes(suite: Suite, number: u64, mki: &str) -> String {
     format!("{}{mki}", *master(suite, number).to_sdes_inline())
 }
 
-/// A gateway with these keys, asked to take over others.
-struct Scene {
-    sessions: Vec<Session>,
-    rekeying: Rekeying,
-}
-
-impl Scene {
-    fn new(config: &Config) -> Self {
-        let rekeying = Rekeying::new(&config.sessions, config.cores.workers.len());
-        Scene { sessions: config.sessions.clone(), rekeying }
-    }
-
-    fn apply(&mut self, config: &Config) -> RekeyReport {
-        self.rekeying.apply(&mut self.sessions, config, None)
-    }
-
-    /// The one change planned.
-    fn planned(&mut self) -> Planned {
-        let planned = self.rekeying.waiting.pop_front().expect("a change");
-        assert!(self.rekeying.waiting.is_empty());
-        planned
-    }
-}
-
-#[test]
-fn what_did_not_change_is_left_alone() {
-    let config = config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, 2, ""));
-    let mut scene = Scene::new(&config);
-    let report = scene.apply(&config);
-    assert!(report.changed.is_empty() && report.refused.is_empty() && report.needs_restart.is_empty());
-    assert!(scene.rekeying.waiting.is_empty());
+/// The change of keys that waits for a worker.
+fn planned(scene: &mut Scene) -> (usize, KeyChange) {
+    let mut commands = scene.commands();
+    let Some((worker, Command::SetKeys(change))) = commands.pop() else { panic!("a change of keys") };
+    assert!(commands.is_empty(), "{commands:?}");
+    (worker, *change)
 }
 
 #[test]
@@ -76,22 +55,26 @@ fn a_change_goes_to_the_streams_of_its_leg() {
     let old = config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, 2, ""));
     let mut scene = Scene::new(&old);
     let report = scene.apply(&config(GCM, &[sdes(GCM, 3, "")], &sdes(GCM, 2, "")));
-    assert_eq!(report.changed, ["call-1 leg a"]);
-    let Planned { worker, change } = scene.planned();
+    assert_eq!(report.changed, ["call-1"]);
+    let (worker, change) = planned(&mut scene);
     assert_eq!((worker, change.inbound, change.outbound), (1, StreamId(0), StreamId(1)));
     assert!(change.open.is_some() && change.seal.is_none(), "only the remote's key is new");
 
     // Call 2 is the second of the first worker; leg b sends the second of its streams.
-    let new = scene.sessions[0].b.protection.clone();
-    let result = scene.rekeying.set_keys(&mut scene.sessions, 2, LegName::B, &new, None);
+    let new = old.sessions[0].b.protection.clone();
+    let result = scene.sessions.set_keys("call-2", LegName::B, &new);
     assert!(matches!(result, Err(RekeyError::KeyLeft)), "the local key of call 0 is in use");
-    let Protection::Srtp { local_keys, .. } = scene.sessions[2].b.protection.clone() else {
+    let Protection::Srtp { local_keys, .. } = old.sessions[2].b.protection.clone() else {
         panic!("protected")
     };
     let new = Protection::Srtp { remote_keys: master(GCM, 9).into(), local_keys };
-    assert!(scene.rekeying.set_keys(&mut scene.sessions, 2, LegName::B, &new, None).expect("fine"));
-    let Planned { worker, change } = scene.planned();
+    assert!(scene.sessions.set_keys("call-2", LegName::B, &new).expect("fine"));
+    let (worker, change) = planned(&mut scene);
     assert_eq!((worker, change.inbound, change.outbound), (0, StreamId(3), StreamId(2)));
+    assert!(!scene.sessions.set_keys("call-2", LegName::B, &new).expect("it has them"));
+    assert!(scene.commands().is_empty());
+    let unknown = scene.sessions.set_keys("call-7", LegName::B, &new);
+    assert!(matches!(unknown, Err(RekeyError::UnknownSession { .. })));
 }
 
 #[test]
@@ -99,53 +82,25 @@ fn a_local_key_that_was_left_is_never_taken_up_again() {
     let keys = |local| config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, local, ""));
     let mut scene = Scene::new(&keys(2));
     assert_eq!(scene.apply(&keys(3)).changed.len(), 1);
-    assert!(scene.planned().change.seal.is_some());
+    assert!(planned(&mut scene).1.seal.is_some());
     let report = scene.apply(&keys(2));
-    assert!(report.changed.is_empty() && scene.rekeying.waiting.is_empty());
-    assert!(matches!(report.refused[..], [(_, RekeyError::KeyLeft)]), "{report:?}");
+    assert!(report.changed.is_empty() && scene.commands().is_empty());
+    assert!(matches!(report.refused[..], [(_, SessionError::Keys { reason: RekeyError::KeyLeft, .. })]));
     assert_eq!(scene.apply(&keys(4)).changed.len(), 1, "another fresh key is welcome");
 }
 
 #[test]
-fn the_journal_has_a_record_for_each_new_sealing_key() {
-    let directory = tempfile::tempdir_in("/dev/shm").expect("a memory file system");
-    let mut journal = Journal::open(directory.path(), None, "rekey", 16).expect("a fresh directory");
-    let keys = |local| config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, local, ""));
-    let mut scene = Scene::new(&keys(2));
-    let report = scene.rekeying.apply(&mut scene.sessions, &keys(3), Some(&mut journal));
-    assert_eq!(report.changed.len(), 1);
-    // A record is handed out once in a run.
-    for kind in [JournalKind::Srtp, JournalKind::Srtcp] {
-        let again = journal.slot(master(GCM, 3).fingerprint(), kind);
-        assert!(matches!(again, Err(JournalError::KeyTaken { .. })), "{kind:?}");
-    }
-}
-
-#[test]
-fn only_keys_change_while_a_leg_runs() {
+fn suite_and_length_of_the_mki_stay_while_a_leg_runs() {
     let cm = Suite::AesCm128HmacSha1_80;
-    let old = config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, 2, ""));
-    let refused = |new: &Config| {
-        let mut scene = Scene::new(&old);
-        let report = scene.apply(new);
-        assert!(report.changed.is_empty() && scene.rekeying.waiting.is_empty());
-        let mut refused = report.refused;
-        refused.pop().expect("a refusal").1
-    };
-    let suite = refused(&config(cm, &[sdes(cm, 1, "")], &sdes(cm, 2, "")));
+    let protection = |config: Config| config.sessions[1].a.protection.clone();
+    let old = protection(config(GCM, &[sdes(GCM, 1, "")], &sdes(GCM, 2, "")));
+    let refused = |new: Protection| plan(&old, &new, &[]).expect_err("refused");
+    let suite = refused(protection(config(cm, &[sdes(cm, 1, "")], &sdes(cm, 2, ""))));
     assert!(matches!(suite, RekeyError::Suite { was: GCM, .. }), "{suite}");
-    let mki = refused(&config(GCM, &[sdes(GCM, 1, "|1:4")], &sdes(GCM, 2, "")));
+    let mki = refused(protection(config(GCM, &[sdes(GCM, 1, "|1:4")], &sdes(GCM, 2, ""))));
     assert!(matches!(mki, RekeyError::MkiLength { was: 0, now: 4 }), "{mki}");
-
-    let mut scene = Scene::new(&old);
-    let mut new = old.clone();
-    new.sessions[0].id = "call-9".to_owned();
-    new.sessions[2].a.local.set_port(30_000);
-    new.sessions[1].b.protection = Protection::Plain;
-    let report = scene.apply(&new);
-    assert!(report.changed.is_empty(), "{report:?}");
-    assert!(matches!(report.refused[..], [(_, RekeyError::Plain)]), "{report:?}");
-    assert_eq!(report.needs_restart.len(), 3, "one new, one gone, one moved: {report:?}");
+    assert!(matches!(refused(Protection::Plain), RekeyError::Plain));
+    assert!(matches!(plan(&Protection::Plain, &Protection::Plain, &[]), Ok(None)));
 }
 
 /// Without MKIs the stream needs the keys before the new one; it needs no more than a few, and none twice.
@@ -167,7 +122,7 @@ fn earlier_keys_of_the_remote_are_kept_for_late_packets() {
         (13, vec![11, 12, 14, 13]),
     ] {
         assert_eq!(scene.apply(&keys(new)).changed.len(), 1);
-        let set = scene.planned().change.open.take().expect("a set");
+        let set = planned(&mut scene).1.open.expect("a set");
         assert_eq!(numbers(&set), expected);
     }
 }
@@ -179,7 +134,7 @@ fn with_mkis_the_keys_are_those_of_the_configuration() {
     let mut scene = Scene::new(&config(GCM, &[key(10)], &sdes(GCM, 2, "")));
     let report = scene.apply(&config(GCM, &[key(12), key(11)], &sdes(GCM, 2, "")));
     assert_eq!(report.changed.len(), 1, "{report:?}");
-    let set = scene.planned().change.open.take().expect("a set");
+    let set = planned(&mut scene).1.open.expect("a set");
     let at = |number| set.position_of(&master(GCM, number).fingerprint());
     assert_eq!((at(10), at(11), at(12)), (None, Some(1), Some(0)));
 }

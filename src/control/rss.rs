@@ -1,7 +1,7 @@
 //! On which queue a leg's packets will arrive, for ports that spread by RSS.
 //!
 //! From the key and the redirection table that a started port reports ([`Rss`]) and a leg's addresses to a queue
-//! number; [`Plan`](super::plan::Plan) homes sessions by it. It is a forecast: where it is wrong (a NIC that lays its
+//! number; [`plan::home`](super::plan::home) homes sessions by it. It is a forecast: where it is wrong (a NIC that lays its
 //! hash input out in a way of its own), the hand-over between workers makes it right and its counters show it.
 
 use std::net::{IpAddr, SocketAddr};

@@ -11,7 +11,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::model::{Leg, PayloadTypes, Protection, RemotePolicy, RtcpPolicy, Session};
+use super::model::{
+    Leg, Negotiated, PayloadFormat, PayloadTypes, Protection, RemotePolicy, RtcpPolicy, Session, Timeouts,
+};
+use super::payload::event_text;
+use crate::session::{Codec, Strictness};
 use crate::srtp::{MasterKey, MasterKeys, Suite};
 
 /// First RTP port of a generated session.
@@ -88,6 +92,9 @@ pub fn generate_sessions<R: FnMut(&mut [u8])>(
         id: format!("{}{number}", plan.id_prefix),
         a: leg(&plan.a, number, plan.payload_types, &mut random),
         b: leg(&plan.b, number, plan.payload_types, &mut random),
+        strictness: Strictness::Enforce,
+        timeouts: Timeouts::default(),
+        tap: false,
     }))
 }
 
@@ -173,6 +180,10 @@ fn leg(
         rtcp: RtcpPolicy::Mux,
         protection,
         payload_types,
+        negotiated: match payload_types {
+            PayloadTypes::ALL_BUT_RTCP => None,
+            named => Negotiated::of_types(named),
+        },
         reduced_size_rtcp: true,
     }
 }
@@ -191,6 +202,16 @@ struct SessionLine<'s> {
     id: &'s str,
     a: LegLine<'s>,
     b: LegLine<'s>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strictness: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_lifetime: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tap: bool,
 }
 
 /// A leg as the file has it: what has its default is left out.
@@ -211,14 +232,33 @@ struct LegLine<'s> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "secret")]
     local_key: Option<&'s MasterKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload_types: Option<Vec<u8>>,
+    payload_types: Option<Vec<NumberOrText>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reduced_size_rtcp: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<Vec<NumberOrText>>,
+}
+
+/// An element of `payload_types` or `extensions`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u8),
+    Text(String),
 }
 
 impl<'s> From<&'s Session> for SessionLine<'s> {
     fn from(session: &'s Session) -> Self {
-        Self { id: &session.id, a: (&session.a).into(), b: (&session.b).into() }
+        Self {
+            id: &session.id,
+            a: (&session.a).into(),
+            b: (&session.b).into(),
+            strictness: (session.strictness == Strictness::Count).then_some("count"),
+            idle_timeout: session.timeouts.idle_s,
+            max_lifetime: session.timeouts.max_lifetime_s,
+            setup_timeout: session.timeouts.setup_s,
+            tap: session.tap,
+        }
     }
 }
 
@@ -243,9 +283,34 @@ impl<'s> From<&'s Leg> for LegLine<'s> {
             suite: leg.protection.suite().map_or("none", Suite::name),
             remote_key,
             local_key,
-            payload_types: (!all_types).then(|| leg.payload_types.iter().collect()),
+            payload_types: (!all_types)
+                .then(|| leg.payload_types.iter().map(|number| payload_type(leg, number)).collect()),
             reduced_size_rtcp: (!leg.reduced_size_rtcp).then_some(false),
+            extensions: leg.negotiated.as_ref().and_then(|negotiated| negotiated.extensions.as_ref()).map(
+                |list| {
+                    let element = |&(id, outbound): &(u8, u8)| match id == outbound {
+                        true => NumberOrText::Number(id),
+                        false => NumberOrText::Text(format!("{id}={outbound}")),
+                    };
+                    list.iter().map(element).collect()
+                },
+            ),
         }
+    }
+}
+
+fn payload_type(leg: &Leg, number: u8) -> NumberOrText {
+    let negotiated = leg.negotiated.as_deref();
+    let format = negotiated
+        .and_then(|negotiated| negotiated.formats.iter().find(|format| format.payload_type == number));
+    match (format, negotiated) {
+        (Some(format), Some(negotiated)) if format.codec == Codec::TelephoneEvent => {
+            NumberOrText::Text(format!("{format} {}", event_text(&negotiated.events)))
+        }
+        (Some(format), _) if PayloadFormat::of_static(number).as_ref() != Some(format) => {
+            NumberOrText::Text(format.to_string())
+        }
+        _ => NumberOrText::Number(number),
     }
 }
 

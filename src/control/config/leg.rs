@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::{Leg, PayloadTypes, Port, Protection, RemotePolicy, RtcpPolicy};
+use super::model::{Leg, Port, Protection, RemotePolicy, RtcpPolicy};
 use super::node::Value;
+use super::payload;
 use super::reader::{Given, Reader, closest};
 use super::registry::{EndpointUse, KeyRole, KeyUse, LegRef};
 use super::session::World;
@@ -28,8 +29,9 @@ pub(super) fn leg(world: &mut World<'_>, reader: Reader<'_, '_>, this: LegRef) -
     let remote_policy = policy_of(&reader, protection.as_ref());
     let rtcp = rtcp_of(world, &reader, this, local, remote);
     let is_muxed = matches!(rtcp, Some(RtcpPolicy::Mux));
-    let payload_types = payload_types_of(&reader, is_muxed);
+    let (payload_types, mut negotiated) = payload::negotiated(&reader, is_muxed);
     let reduced_size_rtcp = reader.boolean("reduced_size_rtcp", true);
+    payload::extensions(&reader, &mut negotiated);
     reader.finish();
     let (port, local) = local?;
     Some(Leg {
@@ -40,6 +42,7 @@ pub(super) fn leg(world: &mut World<'_>, reader: Reader<'_, '_>, this: LegRef) -
         rtcp: rtcp?,
         protection: protection?,
         payload_types,
+        negotiated,
         reduced_size_rtcp,
     })
 }
@@ -407,35 +410,6 @@ fn key_of(given: &Given<'_, '_>, text: &str, suite: Suite) -> Option<MasterKey> 
     None
 }
 
-fn payload_types_of(reader: &Reader<'_, '_>, is_muxed: bool) -> PayloadTypes {
-    let Some(given) = reader.optional("payload_types") else {
-        return PayloadTypes::ALL_BUT_RTCP;
-    };
-    let before = given.scope.problems.count();
-    let mut types = PayloadTypes::NONE;
-    for (payload_type, line) in given.integers(0..=127_u8) {
-        let wrong = |what: &str, remedy: &str| {
-            given.scope.error(line, format_args!("payload_types has {payload_type} {what}"), remedy);
-        };
-        if is_muxed && PayloadTypes::conflicts_with_rtcp(payload_type) {
-            wrong(
-                "in it, which is taken for RTCP on a muxed leg",
-                "use 0 to 63 or 96 to 127, or a separate RTCP port",
-            );
-        } else if types.contains(payload_type) {
-            wrong("in it twice", "name each type once");
-        }
-        types = types.with(payload_type);
-    }
-    if types == PayloadTypes::NONE && given.scope.problems.count() == before {
-        given.error(
-            "is empty, so the leg would take no voice",
-            "name its types, or leave the key out to take all",
-        );
-    }
-    types
-}
-
 fn address_of<'n>(given: &Given<'n, '_>) -> Option<(&'n str, SocketAddr)> {
     let text = given.string("10.1.0.1:20000")?;
     let address = socket_address(text);
@@ -460,7 +434,7 @@ fn own_addresses(world: &World<'_>) -> String {
 }
 
 /// `did you mean "mux"?`, or all there is to choose from.
-fn choose(text: &str, choices: &[&'static str]) -> String {
+pub(super) fn choose(text: &str, choices: &[&'static str]) -> String {
     match closest(text, choices) {
         Some(meant) => format!("did you mean {meant:?}?"),
         None => format!(

@@ -83,23 +83,38 @@ fn build(file: FileId, text: &str, base_dir: &Path, problems: &Problems) -> Opti
     let metrics = sections::metrics(&root);
     let host = sections::host(&root);
     let srtp = sections::srtp(&root);
+    let strictness = sections::gate(&root);
     let cores = cores::cores(&root, &cores::allowed());
     let (ports, all_addresses_known) = port::ports(&root);
     let worker = sections::worker(&root, &ports);
-    let memory = sections::memory(&root, &ports, cores.workers.len());
+    let tap = sections::tap(&root, base_dir);
+    let memory = sections::memory(&root, &ports, cores.workers.len(), tap.as_ref());
 
     let mut sessions = Vec::new();
-    let mut world = World::new(&ports, all_addresses_known);
+    let (mut limits, sessions_file) = sections::sessions(&root, base_dir);
+    let mut world = World::new(&ports, all_addresses_known, strictness, limits.timeouts, tap.is_some());
     for (number, (table, line)) in root.tables("session").into_iter().enumerate() {
         let name = Name::Number(number.saturating_add(1));
         sessions.extend(session::session(&mut world, scope, name, table, line));
     }
-    if let Some((path, line)) = sections::sessions_file(&root, base_dir) {
+    if let Some((path, line)) = sessions_file {
         load_sessions(&path, scope, line, &mut world, &mut sessions);
+    }
+    let configured = sessions.len() as u32;
+    match limits.capacity {
+        0 => limits.capacity = configured + sections::SPARE_SESSIONS,
+        capacity if capacity < configured => scope.error(
+            None,
+            format_args!(
+                "[sessions] capacity = {capacity} is less than the {configured} sessions that are configured"
+            ),
+            format!("set capacity = {configured} or more, or leave it out"),
+        ),
+        _ => {}
     }
     root.finish();
     drop(world);
-    Some(Config { gateway, memory, cores, worker, metrics, host, ports, srtp, sessions })
+    Some(Config { gateway, memory, cores, worker, metrics, tap, host, ports, srtp, limits, sessions })
 }
 
 /// Reads the sessions file that line `line` of the configuration names: one JSON object per line.

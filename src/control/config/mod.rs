@@ -18,6 +18,7 @@ mod leg;
 mod load;
 mod model;
 mod node;
+mod payload;
 mod port;
 mod reader;
 mod registry;
@@ -32,8 +33,8 @@ pub use generate::{
     write_jsonl, write_sessions_file,
 };
 pub use model::{
-    Config, Cores, Device, Gateway, HostLimits, Leg, Memory, Metrics, PayloadTypes, Port, Protection,
-    RemotePolicy, RtcpPolicy, Session, Srtp,
+    Config, Cores, Device, Gateway, HostLimits, Leg, MAX_PTIME, Memory, Metrics, Negotiated, PayloadFormat,
+    PayloadTypes, Port, Protection, Ptime, RemotePolicy, RtcpPolicy, Session, Sessions, Srtp, Tap, Timeouts,
 };
 pub use sections::{BUFFER_BYTES, BUFFERS_PER_WORKER, DEFAULT_STATE_DIRECTORY};
 

@@ -9,7 +9,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::dpdk::lockdown;
+use crate::codec::telephone_event::{DTMF, Events};
+use crate::dpdk::frame_pool::BUCKETS;
+use crate::dpdk::{FrameBucket, lockdown};
+use crate::reframe::AacConfig;
+use crate::session::{Codec, Strictness};
 use crate::srtp::{MasterKeys, ReplayWindowSize, Suite};
 use crate::wire::{IpNet, MacAddress};
 
@@ -28,12 +32,16 @@ pub struct Config {
     pub worker: Worker,
     /// `[metrics]`: the Prometheus endpoint.
     pub metrics: Metrics,
+    /// `[tap]`: where opened media is written; `None` where no session can be tapped.
+    pub tap: Option<Tap>,
     /// `[host]`: limits of the host function (ARP, ND, ICMP) and of punting.
     pub host: HostLimits,
     /// `[[port]]`: never empty; a leg's [`Leg::port`] indexes this.
     pub ports: Vec<Port>,
     /// `[srtp]`: what holds for every stream.
     pub srtp: Srtp,
+    /// `[sessions]`: limits and defaults.
+    pub limits: Sessions,
     /// `[[session]]` in file order, then the sessions file in line order; may be empty.
     pub sessions: Vec<Session>,
 }
@@ -54,6 +62,8 @@ pub struct Memory {
     pub hugepages_mib: u32,
     /// Number of mbufs in the buffer pool.
     pub buffers: u32,
+    /// Frames that the gateway makes itself, for each thread that makes some; sizes rise.
+    pub frame_buckets: [FrameBucket; BUCKETS],
 }
 
 /// `[cores]`: CPU numbers as the kernel counts them.
@@ -79,6 +89,27 @@ pub struct Worker {
 pub struct Metrics {
     /// Address to serve `/metrics` on; `None` if switched off by `"none"`.
     pub listen: Option<SocketAddr>,
+}
+
+/// `[tap]`: where opened media of tapped sessions is written, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tap {
+    /// Where files are made; for the gateway's user alone.
+    pub directory: PathBuf,
+    /// Whether captures are written.
+    pub pcapng: bool,
+    /// Whether audio files are written.
+    pub audio: bool,
+    /// Largest file, in MiB.
+    pub max_file_mib: u32,
+    /// All files in the directory together, in MiB.
+    pub max_total_mib: u32,
+    /// Files in the directory.
+    pub max_files: u32,
+    /// What stays free on the disk, in MiB.
+    pub min_free_mib: u32,
+    /// Blocks of 64 KiB between each worker and the recorder.
+    pub blocks: u32,
 }
 
 /// `[host]`: token-bucket rates, per second and port.
@@ -154,6 +185,34 @@ pub struct Session {
     pub a: Leg,
     /// The other side.
     pub b: Leg,
+    /// What becomes of packets that break the rules of framing and codec.
+    pub strictness: Strictness,
+    /// When it ends by itself.
+    pub timeouts: Timeouts,
+    /// Whether its opened packets are written to disk by the media tap; only with `[tap]`.
+    pub tap: bool,
+}
+
+/// When a session ends by itself, in seconds; `None`: never for this reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Timeouts {
+    /// Without an authentic packet from either leg.
+    pub idle_s: Option<u32>,
+    /// After it was added.
+    pub max_lifetime_s: Option<u32>,
+    /// After it was added, unless a packet has authenticated and both remotes are known.
+    pub setup_s: Option<u32>,
+}
+
+/// `[sessions]`: how many there may be, and what holds for those that say nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sessions {
+    /// Places for sessions, over all workers.
+    pub capacity: u32,
+    /// When a session ends by itself.
+    pub timeouts: Timeouts,
+    /// For how many seconds a local port rests after its session has ended.
+    pub port_rest_s: u32,
 }
 
 /// One side of a session.
@@ -173,6 +232,8 @@ pub struct Leg {
     pub protection: Protection,
     /// RTP payload types accepted from this leg.
     pub payload_types: PayloadTypes,
+    /// What is known of them beyond their numbers, and of header extensions; `None` if nothing is.
+    pub negotiated: Option<Box<Negotiated>>,
     /// Whether RTCP packets need not start with SR or RR (RFC 5506).
     pub reduced_size_rtcp: bool,
 }
@@ -214,6 +275,51 @@ pub enum Protection {
         local_keys: MasterKeys,
     },
 }
+
+/// What a leg negotiated beyond the numbers of its payload types.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Negotiated {
+    /// Payload types with a codec, which packets are held against; others are not looked into. At most
+    /// [`Profile::MAX_RULES`](crate::session::Profile::MAX_RULES).
+    pub formats: Vec<PayloadFormat>,
+    /// The events that telephone-event may carry.
+    pub events: Events,
+    /// Header extensions that are taken from this leg, each with its identifier on the other one, in ascending order;
+    /// `None` lets all pass.
+    pub extensions: Option<Vec<(u8, u8)>>,
+}
+
+/// What the packets of one payload type hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PayloadFormat {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// The encoding.
+    pub codec: Codec,
+    /// RTP clock in Hz.
+    pub clock_rate: u32,
+    /// 1 to 8.
+    pub channels: u8,
+    /// How long a packet plays, if that was agreed.
+    pub ptime: Option<Ptime>,
+    /// How long an access unit plays in ticks of the clock, of AAC; else 0.
+    pub unit_ticks: u16,
+    /// What `config` says of AAC that ADTS can say, too; [`AacConfig::NONE`] where it is not given, [`AacConfig::FOREIGN`]
+    /// where ADTS cannot say it.
+    pub aac: AacConfig,
+}
+
+/// The shortest and the longest time that a packet may play, in tenths of a millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ptime {
+    /// The shortest.
+    pub min: u16,
+    /// The longest, at most [`MAX_PTIME`].
+    pub max: u16,
+}
+
+/// The longest time that a packet may play, in tenths of a millisecond.
+pub const MAX_PTIME: u16 = 2_400;
 
 /// A set of RTP payload types (0 to 127), one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -284,6 +390,81 @@ impl Protection {
     /// Whether packets of the leg are sealed.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Srtp { .. })
+    }
+}
+
+impl Default for Negotiated {
+    fn default() -> Self {
+        Negotiated { formats: Vec::new(), events: DTMF, extensions: None }
+    }
+}
+
+impl Negotiated {
+    /// What `types` alone say: the static ones of RFC 3551 have their codec.
+    pub fn of_types(types: PayloadTypes) -> Option<Box<Self>> {
+        let formats: Vec<_> = types.iter().filter_map(PayloadFormat::of_static).collect();
+        (!formats.is_empty()).then(|| Box::new(Negotiated { formats, ..Negotiated::default() }))
+    }
+}
+
+impl PayloadFormat {
+    /// The format of a static payload type (RFC 3551 §6, RFC 3389 §4); `None` if the type has none or one that the gate
+    /// does not know.
+    pub const fn of_static(payload_type: u8) -> Option<Self> {
+        let (codec, clock_rate, channels) = match payload_type {
+            0 => (Codec::Pcmu, 8_000, 1),
+            8 => (Codec::Pcma, 8_000, 1),
+            9 => (Codec::G722, 8_000, 1),
+            10 => (Codec::L16, 44_100, 2),
+            11 => (Codec::L16, 44_100, 1),
+            13 => (Codec::ComfortNoise, 8_000, 1),
+            _ => return None,
+        };
+        let (ptime, unit_ticks, aac) = (None, 0, AacConfig::NONE);
+        Some(PayloadFormat { payload_type, codec, clock_rate, channels, ptime, unit_ticks, aac })
+    }
+
+    /// A type of which only the number is known.
+    pub const fn unchecked(payload_type: u8) -> Self {
+        PayloadFormat {
+            payload_type,
+            codec: Codec::Any,
+            clock_rate: 0,
+            channels: 1,
+            ptime: None,
+            unit_ticks: 0,
+            aac: AacConfig::NONE,
+        }
+    }
+}
+
+impl Ptime {
+    /// `20`, `2.5`, `10..60`: milliseconds, with at most one decimal.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (min, max) = text.split_once("..").unwrap_or((text, text));
+        let [min, max] = [min, max].map(|part| {
+            let (whole, tenth) = part.split_once('.').unwrap_or((part, "0"));
+            let tenth = Some(tenth).filter(|tenth| tenth.len() == 1)?.parse::<u16>().ok()?;
+            whole.parse::<u16>().ok()?.checked_mul(10)?.checked_add(tenth)
+        });
+        let ptime = Ptime { min: min?, max: max? };
+        (0 < ptime.min && ptime.min <= ptime.max && ptime.max <= MAX_PTIME).then_some(ptime)
+    }
+}
+
+/// As [`Ptime::parse`] takes it.
+impl fmt::Display for Ptime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |f: &mut fmt::Formatter<'_>, tenths: u16| match tenths % 10 {
+            0 => write!(f, "{}", tenths / 10),
+            tenth => write!(f, "{}.{tenth}", tenths / 10),
+        };
+        one(f, self.min)?;
+        if self.min == self.max {
+            return Ok(());
+        }
+        f.write_str("..")?;
+        one(f, self.max)
     }
 }
 

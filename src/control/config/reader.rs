@@ -282,7 +282,7 @@ impl<'n, 't> Given<'n, 't> {
     {
         let example = format!("[{}]", range.start());
         let number = |item| self.integer_of(item, range.clone()).map(|number| (number, item.line));
-        self.elements("integers", &example).iter().filter_map(number).collect()
+        self.items("integers", &example).iter().filter_map(number).collect()
     }
 
     /// The elements of an array of strings; wrong ones are reported and left out.
@@ -299,7 +299,7 @@ impl<'n, 't> Given<'n, 't> {
                 None
             }
         };
-        self.elements("strings", example).iter().filter_map(text).collect()
+        self.items("strings", example).iter().filter_map(text).collect()
     }
 
     /// The table, or an error with `remedy` naming what it is instead.
@@ -318,7 +318,8 @@ impl<'n, 't> Given<'n, 't> {
         self.error(format_args!("is {}, but must be {wanted}", found.kind()), remedy);
     }
 
-    fn elements(&self, of_what: &str, example: &str) -> &'n [Node<'t>] {
+    /// The elements of an array, or an error naming what it is instead.
+    pub(super) fn items(&self, of_what: &str, example: &str) -> &'n [Node<'t>] {
         match &self.node.value {
             Value::Array(items) => items,
             other => {
@@ -328,7 +329,8 @@ impl<'n, 't> Given<'n, 't> {
         }
     }
 
-    fn integer_of<T>(&self, node: &Node<'_>, range: RangeInclusive<T>) -> Option<T>
+    /// [`Given::integer`] of one element of an array.
+    pub(super) fn integer_of<T>(&self, node: &Node<'_>, range: RangeInclusive<T>) -> Option<T>
     where
         T: Copy + fmt::Display + TryFrom<i64> + Into<i64>,
     {

@@ -1,13 +1,17 @@
-//! The sections that are one table each: `[gateway]`, `[memory]`, `[worker]`, `[metrics]`, `[host]`, `[srtp]`,
-//! `[sessions]`. Defaults and ranges are those of `docs/configuration.md`.
+//! The sections that are one table each: `[gateway]`, `[memory]`, `[worker]`, `[metrics]`, `[tap]`, `[host]`, `[srtp]`,
+//! `[gate]`, `[sessions]`. Defaults and ranges are those of `docs/configuration.md`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::error::shown;
 use super::load::resolve;
-use super::model::{Gateway, HostLimits, Memory, Metrics, Port, Srtp, Worker};
+use super::model::{Gateway, HostLimits, Memory, Metrics, Port, Sessions, Srtp, Tap, Timeouts, Worker};
 use super::reader::Reader;
+use super::session::strictness_of;
+use crate::dpdk::FrameBucket;
+use crate::dpdk::frame_pool::{BUCKETS, MAX_SIZE, SIZE_STEP};
+use crate::session::Strictness;
 use crate::srtp::ReplayWindowSize;
 
 /// Where index reservations are kept if the configuration does not say.
@@ -20,6 +24,18 @@ pub const BUFFERS_PER_WORKER: u32 = 1024;
 /// Upper bound of the hugepage memory one buffer takes, in bytes: mbuf 128, headroom 128, data room 2048,
 /// mempool header, and padding.
 pub const BUFFER_BYTES: u64 = 2560;
+
+/// Longest time-out in seconds: a year.
+const MAX_SECONDS: u32 = 366 * 24 * 3600;
+/// Most sessions that a gateway can have: eight million on each of 64 workers.
+const MAX_SESSIONS: u32 = 64 << 23;
+/// Seconds for which a local port rests if the configuration does not say: twice what a packet lives in a network.
+const PORT_REST_S: u32 = 4;
+/// Places for sessions that are added while the gateway runs, if the configuration does not say how many there are.
+pub(super) const SPARE_SESSIONS: u32 = 1024;
+
+/// Bytes of a block of the media tap.
+const TAP_BLOCK_BYTES: u64 = 64 * 1024;
 
 const DEFAULT_BUFFERS: u32 = 16_384;
 const DEFAULT_HUGEPAGES_MIB: u32 = 512;
@@ -102,6 +118,58 @@ pub(super) fn worker(root: &Reader<'_, '_>, ports: &[Port]) -> Worker {
     worker
 }
 
+/// Reads `[tap]`; `None` if the file has none.
+pub(super) fn tap(root: &Reader<'_, '_>, base_dir: &Path) -> Option<Tap> {
+    if root.at("tap").is_absent() {
+        // Known all the same.
+        root.optional("tap");
+        return None;
+    }
+    let section = root.section("tap")?;
+    let mut tap = Tap {
+        directory: PathBuf::new(),
+        pcapng: true,
+        audio: true,
+        max_file_mib: 256,
+        max_total_mib: 4096,
+        max_files: 10_000,
+        min_free_mib: 1024,
+        blocks: 64,
+    };
+    if let Some(given) = section.required("directory", "add directory = \"/var/lib/voxlane/tap\" under [tap]")
+        && let Some(path) = given.string("/var/lib/voxlane/tap")
+    {
+        if path.is_empty() {
+            given.error("is empty", "give a directory for the gateway's user alone");
+        }
+        tap.directory = resolve(base_dir, path);
+    }
+    if let Some(given) = section.optional("formats") {
+        (tap.pcapng, tap.audio) = (false, false);
+        let formats = given.strings("[\"pcapng\", \"audio\"]");
+        for &(format, line) in &formats {
+            match format {
+                "pcapng" => tap.pcapng = true,
+                "audio" => tap.audio = true,
+                other => {
+                    given.error_showing_at(line, other, "is not a format", "use \"pcapng\" or \"audio\"")
+                }
+            }
+        }
+        if formats.is_empty() {
+            given.error("names no format", "use [\"pcapng\", \"audio\"] or one of them");
+        }
+    }
+    // A WAV file's lengths have 32 bits.
+    tap.max_file_mib = section.integer("max_file_mib", 1..=4095, tap.max_file_mib);
+    tap.max_total_mib = section.integer("max_total_mib", 1..=1_073_741_824, tap.max_total_mib);
+    tap.max_files = section.integer("max_files", 1..=10_000_000, tap.max_files);
+    tap.min_free_mib = section.integer("min_free_mib", 0..=1_073_741_824, tap.min_free_mib);
+    tap.blocks = section.integer("blocks", 2..=16_384, tap.blocks);
+    section.finish();
+    Some(tap)
+}
+
 pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {
     let mut limits = HostLimits { arp_per_second: 1000, icmp_per_second: 100, punt_per_second: 10_000 };
     let Some(section) = root.section("host") else {
@@ -116,6 +184,16 @@ pub(super) fn host(root: &Reader<'_, '_>) -> HostLimits {
     }
     section.finish();
     limits
+}
+
+/// Reads `[gate]`: what sessions do that do not say it themselves.
+pub(super) fn gate(root: &Reader<'_, '_>) -> Strictness {
+    let Some(section) = root.section("gate") else {
+        return Strictness::default();
+    };
+    let strictness = section.optional("strictness").and_then(|given| strictness_of(&given));
+    section.finish();
+    strictness.unwrap_or_default()
 }
 
 pub(super) fn srtp(root: &Reader<'_, '_>) -> Srtp {
@@ -136,14 +214,20 @@ pub(super) fn srtp(root: &Reader<'_, '_>) -> Srtp {
 }
 
 /// Reads `[memory]` and checks that it suffices for `ports`, each with one queue pair per worker.
-pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> Memory {
-    let mut memory = Memory { hugepages_mib: DEFAULT_HUGEPAGES_MIB, buffers: DEFAULT_BUFFERS };
+pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize, tap: Option<&Tap>) -> Memory {
+    let mut memory = Memory {
+        hugepages_mib: DEFAULT_HUGEPAGES_MIB,
+        buffers: DEFAULT_BUFFERS,
+        frame_buckets: FrameBucket::DEFAULT,
+    };
     let Some(section) = root.section("memory") else {
         return memory;
     };
     let before = section.scope().problems.count();
     memory.hugepages_mib = section.integer("hugepages_mib", 64..=1_048_576, memory.hugepages_mib);
     memory.buffers = section.integer("buffers", 1024..=16_777_216, memory.buffers);
+
+    frame_buckets(&section, &mut memory.frame_buckets);
 
     // Values that are wrong by themselves were reported and replaced: sums over them would mislead.
     if section.scope().problems.count() == before {
@@ -164,9 +248,11 @@ pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> M
                 format!("set buffers = {needed} or more, or use fewer descriptors"),
             );
         }
-        let needed_mib = (u64::from(memory.buffers) * BUFFER_BYTES).div_ceil(MIB);
+        let tap_blocks = tap.map_or(0, |tap| u64::from(tap.blocks) * u64::from(workers));
+        let needed_mib =
+            (u64::from(memory.buffers) * BUFFER_BYTES + tap_blocks * TAP_BLOCK_BYTES).div_ceil(MIB);
         if u64::from(memory.hugepages_mib) < needed_mib {
-            let Memory { hugepages_mib, buffers } = memory;
+            let Memory { hugepages_mib, buffers, .. } = memory;
             section.at("hugepages_mib").error(
                 format_args!("= {hugepages_mib} cannot hold {buffers} buffers of {BUFFER_BYTES} bytes"),
                 format!("set hugepages_mib = {needed_mib} or more, or use fewer buffers"),
@@ -177,9 +263,45 @@ pub(super) fn memory(root: &Reader<'_, '_>, ports: &[Port], workers: usize) -> M
     memory
 }
 
-/// The sessions file and the line that names it, if there is one.
-pub(super) fn sessions_file(root: &Reader<'_, '_>, base_dir: &Path) -> Option<(PathBuf, u32)> {
-    let section = root.section("sessions")?;
+/// Reads `frame_buckets`: three tables of a size and a number, in the order of sizes.
+fn frame_buckets(section: &Reader<'_, '_>, buckets: &mut [FrameBucket; BUCKETS]) {
+    const EXAMPLE: &str = "write it like frame_buckets = [{ bytes = 960, frames = 128 }, { bytes = 1920, frames = 64 }, \
+                           { bytes = 3840, frames = 32 }]";
+    let tables = section.tables("frame_buckets");
+    let spot = section.at("frame_buckets");
+    if tables.is_empty() {
+        return;
+    }
+    if tables.len() != BUCKETS {
+        return spot.error(format_args!("has {} buckets, not {BUCKETS}", tables.len()), EXAMPLE);
+    }
+    let mut smallest = 0;
+    for (bucket, (table, line)) in buckets.iter_mut().zip(tables) {
+        let reader = Reader::new(section.scope(), table, line);
+        bucket.bytes = reader.integer("bytes", SIZE_STEP as u16..=MAX_SIZE, bucket.bytes);
+        bucket.frames = reader.integer("frames", 4..=1_048_576, bucket.frames);
+        reader.finish();
+        if !usize::from(bucket.bytes).is_multiple_of(SIZE_STEP) {
+            let bytes = bucket.bytes;
+            let message = format_args!("has a bucket of {bytes} bytes, which is no multiple of {SIZE_STEP}");
+            spot.error(message, format!("use {}", bytes.next_multiple_of(SIZE_STEP as u16)));
+        }
+        if bucket.bytes <= smallest {
+            let message = format_args!("has a bucket of {} bytes behind one of {smallest}", bucket.bytes);
+            spot.error(message, "put them in the order of their sizes, each larger than the one before");
+        }
+        smallest = bucket.bytes;
+    }
+}
+
+/// `[sessions]`: limits, and the sessions file with the line that names it, if there is one. The capacity is what the
+/// file says, or 0.
+pub(super) fn sessions(root: &Reader<'_, '_>, base_dir: &Path) -> (Sessions, Option<(PathBuf, u32)>) {
+    let mut limits = Sessions { capacity: 0, timeouts: Timeouts::default(), port_rest_s: PORT_REST_S };
+    let Some(section) = root.section("sessions") else { return (limits, None) };
+    limits.capacity = section.integer("capacity", 1..=MAX_SESSIONS, 0);
+    limits.timeouts = timeouts(&section, Timeouts::default());
+    limits.port_rest_s = section.integer("port_rest", 0..=MAX_SECONDS, PORT_REST_S);
     let file = section.optional("file").and_then(|given| {
         let path = given.string("sessions.jsonl")?;
         if path.is_empty() {
@@ -189,5 +311,17 @@ pub(super) fn sessions_file(root: &Reader<'_, '_>, base_dir: &Path) -> Option<(P
         Some((resolve(base_dir, path), given.line))
     });
     section.finish();
-    file
+    (limits, file)
+}
+
+/// Time-outs in seconds, of which 0 stands for never; `default` where they are left out.
+pub(super) fn timeouts(reader: &Reader<'_, '_>, default: Timeouts) -> Timeouts {
+    let seconds = |key, default: Option<u32>| {
+        Some(reader.integer(key, 0..=MAX_SECONDS, default.unwrap_or(0))).filter(|seconds| *seconds > 0)
+    };
+    Timeouts {
+        idle_s: seconds("idle_timeout", default.idle_s),
+        max_lifetime_s: seconds("max_lifetime", default.max_lifetime_s),
+        setup_s: seconds("setup_timeout", default.setup_s),
+    }
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::leg;
-use super::model::{Leg, Port, Session};
+use super::leg::{self, choose};
+use super::model::{Leg, Port, Session, Timeouts};
 use super::node::Table;
-use super::reader::{Name, Reader, Scope, Subject};
+use super::reader::{Given, Name, Reader, Scope, Subject};
 use super::registry::{LegRef, Registry};
+use super::sections;
+use crate::session::Strictness;
 
 /// Longest session id in characters: it is a metric label and a log field.
 const MAX_ID: usize = 64;
@@ -20,14 +22,34 @@ pub(super) struct World<'p> {
     /// `false` if some port's address was wrong and is missing in `port_of`.
     pub(super) all_addresses_known: bool,
     pub(super) registry: Registry,
+    /// Of sessions that do not say.
+    pub(super) strictness: Strictness,
+    /// The same.
+    pub(super) timeouts: Timeouts,
+    /// Whether there is a `[tap]`.
+    pub(super) has_tap: bool,
 }
 
 impl<'p> World<'p> {
-    pub(super) fn new(ports: &'p [Port], all_addresses_known: bool) -> Self {
+    pub(super) fn new(
+        ports: &'p [Port],
+        all_addresses_known: bool,
+        strictness: Strictness,
+        timeouts: Timeouts,
+        has_tap: bool,
+    ) -> Self {
         let addresses_of =
             |(index, port): (usize, &'p Port)| port.addresses.iter().map(move |net| (net.address(), index));
         let port_of = ports.iter().enumerate().flat_map(addresses_of).collect();
-        Self { ports, port_of, all_addresses_known, registry: Registry::default() }
+        Self {
+            ports,
+            port_of,
+            all_addresses_known,
+            registry: Registry::default(),
+            strictness,
+            timeouts,
+            has_tap,
+        }
     }
 }
 
@@ -50,9 +72,31 @@ pub(super) fn session(
     check_id(&reader, first.map(|first| world.registry.describe(first, scope.problems)));
     let a = leg_of(world, &reader, "a", LegRef { session: number, leg: "a" });
     let b = leg_of(world, &reader, "b", LegRef { session: number, leg: "b" });
+    let strictness = reader.optional("strictness").and_then(|given| strictness_of(&given));
+    let timeouts = sections::timeouts(&reader, world.timeouts);
+    let tap = reader.boolean("tap", false);
+    if tap && !world.has_tap {
+        reader.at("tap").error(
+            "= true, but there is no [tap] to say where to",
+            "add [tap] with a directory, or remove it",
+        );
+    }
     reader.finish();
-    let session = Session { id: id?.to_owned(), a: a?, b: b? };
+    let strictness = strictness.unwrap_or(world.strictness);
+    let session = Session { id: id?.to_owned(), a: a?, b: b?, strictness, timeouts, tap };
     (scope.problems.count() == before).then_some(session)
+}
+
+/// `"enforce"` or `"count"`.
+pub(super) fn strictness_of(given: &Given<'_, '_>) -> Option<Strictness> {
+    match given.string("enforce")? {
+        "enforce" => Some(Strictness::Enforce),
+        "count" => Some(Strictness::Count),
+        other => {
+            given.error_showing(other, "is not a strictness", choose(other, &["enforce", "count"]));
+            None
+        }
+    }
 }
 
 fn check_id(reader: &Reader<'_, '_>, first: Option<String>) {

@@ -7,6 +7,9 @@ use std::time::Instant;
 
 use super::tests::load_with_sessions;
 use super::*;
+use crate::codec::telephone_event::Events;
+use crate::reframe::AacConfig;
+use crate::session::{Codec, Strictness};
 use crate::srtp::{MasterKey, MasterKeys, Suite};
 
 fn plan(count: usize, suite: Option<Suite>) -> SessionPlan {
@@ -50,6 +53,30 @@ fn generated_sessions_come_back_from_their_file_as_they_were() {
     sessions[3].a.remote_policy = RemotePolicy::Learn;
     sessions[3].a.rtcp = RtcpPolicy::Separate { local: address("10.1.0.1:40003"), remote: None };
     sessions[4].a.payload_types = [0, 8, 127].into_iter().collect();
+    sessions[4].a.negotiated = Negotiated::of_types(sessions[4].a.payload_types);
+    sessions[4].strictness = Strictness::Count;
+    sessions[7].b.payload_types = [0, 96, 97, 98, 101, 126].into_iter().collect();
+    let format = |payload_type, codec, clock_rate, channels, ptime, unit_ticks| PayloadFormat {
+        payload_type,
+        codec,
+        clock_rate,
+        channels,
+        ptime,
+        unit_ticks,
+        aac: AacConfig::NONE,
+    };
+    let ptime = |min, max| Some(Ptime { min, max });
+    sessions[7].b.negotiated = Some(Box::new(Negotiated {
+        formats: vec![
+            format(0, Codec::Pcmu, 8_000, 1, ptime(200, 200), 0),
+            format(96, Codec::Opus, 48_000, 2, ptime(25, 600), 0),
+            format(97, Codec::Rfc3640, 44_100, 2, None, 960),
+            format(98, Codec::Adts, 16_000, 1, ptime(1_000, 2_000), 1024),
+            format(101, Codec::TelephoneEvent, 8_000, 1, None, 0),
+        ],
+        events: [0, 1, 2, 9, 66, 254, 255].into_iter().fold(Events::NONE, Events::with),
+        extensions: Some(vec![(1, 1), (3, 14), (5, 2)]),
+    }));
     sessions[5].b.reduced_size_rtcp = false;
     let suite = sessions[6].a.protection.suite().expect("an encrypted leg");
     let key = |fields: &str| {

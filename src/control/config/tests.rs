@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::dpdk::FrameBucket;
+use crate::session::Strictness;
 use crate::srtp::{MasterKey, MasterKeys, ReplayWindowSize, Suite};
 
 /// The least that is a configuration.
@@ -62,7 +64,10 @@ pub(super) fn load_with_sessions(write: impl FnOnce(&Path)) -> Result<Config, Co
 fn what_is_left_out_has_its_documented_default() {
     let config = parse(MINIMAL);
     assert_eq!(config.gateway.state_directory.as_deref(), Some(Path::new("/var/lib/voxlane")));
-    assert_eq!(config.memory, Memory { hugepages_mib: 512, buffers: 16_384 });
+    assert_eq!(
+        config.memory,
+        Memory { hugepages_mib: 512, buffers: 16_384, frame_buckets: FrameBucket::DEFAULT }
+    );
     assert_eq!(config.cores, Cores { control: vec![0], workers: vec![1], allow_shared: false });
     assert_eq!(config.metrics.listen, Some("127.0.0.1:9464".parse().expect("a valid address")));
     let host = HostLimits { arp_per_second: 1000, icmp_per_second: 100, punt_per_second: 10_000 };
@@ -81,6 +86,7 @@ fn what_is_given_is_taken() {
         gateway = { name = "voice-1", state_directory = "state" }
         memory.hugepages_mib = 1024
         memory.buffers = 65_536
+        memory.frame_buckets = [{ bytes = 64, frames = 4 }, { bytes = 1600, frames = 8 }, { bytes = 9216, frames = 16 }]
         cores = { control = [2, 3], workers = [0, 1] }
         metrics.listen = "none"
         host = { arp_per_second = 1, icmp_per_second = 2, punt_per_second = 3 }
@@ -101,7 +107,8 @@ fn what_is_given_is_taken() {
     );
     let Gateway { name, state_directory } = &config.gateway;
     assert_eq!((name.as_str(), state_directory.as_deref()), ("voice-1", Some(Path::new("/base/state"))));
-    assert_eq!(config.memory, Memory { hugepages_mib: 1024, buffers: 65_536 });
+    let frame_buckets = [(64, 4), (1600, 8), (9216, 16)].map(|(bytes, frames)| FrameBucket { bytes, frames });
+    assert_eq!(config.memory, Memory { hugepages_mib: 1024, buffers: 65_536, frame_buckets });
     assert_eq!(config.cores, Cores { control: vec![2, 3], workers: vec![0, 1], allow_shared: false });
     assert_eq!(config.metrics.listen, None);
     assert_eq!(config.host, HostLimits { arp_per_second: 1, icmp_per_second: 2, punt_per_second: 3 });
@@ -134,7 +141,8 @@ fn a_session_has_its_ports_keys_and_policies() {
         "local = \"[fd00:1::1]:20000\", remote = \"[fd00:1::2]:30000\", KEYS, payload_types = [96, 0]",
         "local = \"10.2.0.1:20000\", KEYS, rtcp = \"next\", reduced_size_rtcp = false",
     ));
-    let Session { id, a, b } = &config.sessions[0];
+    let Session { id, a, b, strictness, .. } = &config.sessions[0];
+    assert_eq!(*strictness, Strictness::Enforce);
     assert_eq!((id.as_str(), a.port, b.port), ("call-1", 0, 1));
     assert_eq!(a.local.to_string(), "[fd00:1::1]:20000");
     assert_eq!(a.remote.map(|remote| remote.to_string()).as_deref(), Some("[fd00:1::2]:30000"));
@@ -278,7 +286,7 @@ fn every_key_is_in_the_manual() {
     let leg = "{ local = \"10.1.0.1:20000\", zzzzzz = 1 }";
     let text = format!(
         "zzzzzz = 1\ngateway.zzzzzz = 1\nmemory.zzzzzz = 1\ncores.zzzzzz = 1\nmetrics.zzzzzz = 1\nhost.zzzzzz = 1\n\
-         srtp.zzzzzz = 1\nsessions.zzzzzz = 1\n[[port]]\nzzzzzz = 1\n[[session]]\nzzzzzz = 1\na = {leg}\nb = {leg}\n"
+         srtp.zzzzzz = 1\ngate.zzzzzz = 1\nsessions.zzzzzz = 1\n[[port]]\nzzzzzz = 1\n[[session]]\nzzzzzz = 1\na = {leg}\nb = {leg}\n"
     );
     let errors = refused(&text);
     let mut keys = 0;

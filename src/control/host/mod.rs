@@ -189,6 +189,12 @@ impl Host {
         self.neighbours.find_or_add(target).ok_or(RouteError::TableFull { remote, capacity })
     }
 
+    /// One user of a next hop less, for each [`Host::next_hop`] that answered it. The last one must be sure that no packet
+    /// is sent to it any more: its place may be another next hop's from now on.
+    pub fn release(&mut self, next_hop: NextHopId) {
+        self.neighbours.release(next_hop);
+    }
+
     /// The MAC address of a next hop, if it is known.
     pub fn mac(&self, next_hop: NextHopId) -> Option<MacAddress> {
         self.neighbours.mac(next_hop)

@@ -30,7 +30,7 @@ const ANSWER_NS: u64 = 3 * RETRANSMIT_NS;
 /// The longest pause between two attempts to resolve a next hop that does not answer.
 pub(super) const MAX_BACKOFF_NS: u64 = 60 * SECOND_NS;
 
-/// Position of a next hop in its port's table: small, dense, never reused.
+/// Position of a next hop in its port's table: small, dense, used again once nobody needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHopId(pub u32);
 
@@ -87,6 +87,8 @@ pub(super) struct NeighbourTable {
     timers: BTreeSet<(u64, NextHopId)>,
     /// Entries whose MAC address changed since the last report; each at most once.
     changed: VecDeque<NextHopId>,
+    /// Places that are free again.
+    unused: Vec<NextHopId>,
     capacity: usize,
 }
 
@@ -102,12 +104,20 @@ struct Entry {
     /// What the last event said.
     reported: Option<MacAddress>,
     is_changed: bool,
+    /// For how many streams it was asked for and not released.
+    users: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Incomplete { asked: u32 },
-    Probing { sent: u8 },
+    /// Nobody needs it: the place is free.
+    Unused,
+    Incomplete {
+        asked: u32,
+    },
+    Probing {
+        sent: u8,
+    },
     Reachable,
     Stale,
 }
@@ -119,6 +129,7 @@ impl NeighbourTable {
             by_address: HashMap::with_capacity(capacity),
             timers: BTreeSet::new(),
             changed: VecDeque::with_capacity(capacity),
+            unused: Vec::new(),
             capacity,
         }
     }
@@ -134,13 +145,12 @@ impl NeighbourTable {
     /// The entry of `address`, made if there is none; it is asked for at the next poll. None if full.
     pub(super) fn find_or_add(&mut self, address: IpAddr) -> Option<NextHopId> {
         if let Some(id) = self.find(address) {
+            if let Some(entry) = self.entries.get_mut(id.0 as usize) {
+                entry.users = entry.users.saturating_add(1);
+            }
             return Some(id);
         }
-        if self.entries.len() >= self.capacity {
-            return None;
-        }
-        let id = NextHopId(u32::try_from(self.entries.len()).ok()?);
-        self.entries.push(Entry {
+        let mut entry = Entry {
             address,
             mac: None,
             state: State::Incomplete { asked: 0 },
@@ -148,23 +158,58 @@ impl NeighbourTable {
             awaited_until_ns: 0,
             reported: None,
             is_changed: false,
-        });
+            users: 1,
+        };
+        let id = match self.unused.pop() {
+            Some(id) => {
+                let place = self.entries.get_mut(id.0 as usize)?;
+                // What is reported next is told from what was reported of the entry that stood here.
+                (entry.reported, entry.is_changed) = (place.reported, place.is_changed);
+                *place = entry;
+                id
+            }
+            None if self.entries.len() < self.capacity => {
+                self.entries.push(entry);
+                NextHopId(u32::try_from(self.entries.len() - 1).ok()?)
+            }
+            None => return None,
+        };
         self.by_address.insert(address, id);
         self.timers.insert((0, id));
         Some(id)
     }
 
+    /// One user less. Without users the entry is forgotten, and its place is free: no packet may be on its way to it.
+    pub(super) fn release(&mut self, id: NextHopId) {
+        let Some(entry) = self.entries.get_mut(id.0 as usize) else { return };
+        if entry.state == State::Unused {
+            return;
+        }
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users > 0 {
+            return;
+        }
+        self.timers.remove(&(entry.deadline_ns, id));
+        self.by_address.remove(&entry.address);
+        entry.state = State::Unused;
+        self.set_mac(id, None);
+        self.unused.push(id);
+    }
+
     pub(super) fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
-        self.entries.iter().zip(0..).map(|(entry, position)| Neighbour {
-            next_hop: NextHopId(position),
-            address: entry.address,
-            mac: entry.mac,
-            state: match entry.state {
-                State::Incomplete { .. } => NeighbourState::Incomplete,
-                State::Probing { .. } => NeighbourState::Probing,
-                State::Reachable => NeighbourState::Reachable,
-                State::Stale => NeighbourState::Stale,
-            },
+        self.entries.iter().zip(0..).filter_map(|(entry, position)| {
+            Some(Neighbour {
+                next_hop: NextHopId(position),
+                address: entry.address,
+                mac: entry.mac,
+                state: match entry.state {
+                    State::Unused => return None,
+                    State::Incomplete { .. } => NeighbourState::Incomplete,
+                    State::Probing { .. } => NeighbourState::Probing,
+                    State::Reachable => NeighbourState::Reachable,
+                    State::Stale => NeighbourState::Stale,
+                },
+            })
         })
     }
 
@@ -185,6 +230,7 @@ impl NeighbourTable {
         };
         let is_new = claim.mac.is_some() && claim.mac != entry.mac;
         let next = match entry.state {
+            State::Unused => return false,
             State::Incomplete { .. } if claim.mac.is_none() => return false,
             // Another address that may not replace ours only casts doubt on an entry held certain.
             State::Reachable if is_new && !claim.overrides => State::Stale,
@@ -209,6 +255,9 @@ impl NeighbourTable {
     pub(super) fn restart(&mut self, now_ns: u64) {
         for position in 0..self.entries.len() {
             let id = NextHopId(position as u32);
+            if self.entries.get(position).is_some_and(|entry| entry.state == State::Unused) {
+                continue;
+            }
             let state = match self.mac(id) {
                 Some(_) => State::Stale,
                 None => State::Incomplete { asked: 0 },
@@ -221,12 +270,15 @@ impl NeighbourTable {
     pub(super) fn due(&mut self, now_ns: u64) -> Option<Solicitation> {
         while let Some((deadline, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now_ns) {
             let Some(entry) = self.entries.get(id.0 as usize) else {
-                // No entry is ever removed; without this a stray timer would be found again for ever.
+                // There is always an entry; without this a stray timer would be found again for ever.
                 self.timers.remove(&(deadline, id));
                 continue;
             };
             let target = entry.address;
             match entry.state {
+                State::Unused => {
+                    self.timers.remove(&(deadline, id));
+                }
                 State::Incomplete { asked } => {
                     let state = State::Incomplete { asked: asked.saturating_add(1) };
                     self.enter(id, state, now_ns.saturating_add(backoff_ns(asked)));
