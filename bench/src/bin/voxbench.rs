@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use voxlane_bench::measure::args::{Cli, Command};
-use voxlane_bench::measure::{raw, readme, suite};
+use voxlane_bench::measure::{churn_gateway, framepool, raw, readme, suite};
+
+/// Counts what the worker of `churn-gateway` takes from the heap.
+#[global_allocator]
+static HEAP: voxlane::dpdk::CountingAllocator = voxlane::dpdk::CountingAllocator;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -13,6 +17,8 @@ fn main() -> ExitCode {
         Command::Run(args) => suite::run(args).map(|path| println!("{}", path.display())),
         Command::Report(args) => readme::report(args),
         Command::Crypto(args) => raw::measure(args),
+        Command::ChurnGateway(args) => churn_gateway::serve(args),
+        Command::Framepool(args) => framepool::measure(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

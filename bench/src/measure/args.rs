@@ -23,6 +23,12 @@ pub enum Command {
     /// Measure a crypto provider alone: seconds per line of standard input, JSON back. Used by `run`.
     #[command(hide = true)]
     Crypto(CryptoArgs),
+    /// Measure pools of frames alone: seconds per line of standard input, JSON back. Used by `run`.
+    #[command(hide = true)]
+    Framepool(FramePoolArgs),
+    /// Run a gateway to which standard input says at what rate its sessions come and go. Used by `run`.
+    #[command(hide = true)]
+    ChurnGateway(ChurnArgs),
 }
 
 /// `voxbench run`.
@@ -80,6 +86,8 @@ pub struct RunArgs {
 /// A part of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
+    /// The very first packet after a start.
+    WarmUp,
     /// What the generator itself can do.
     Generator,
     /// The relay and its limit at each session count, and cost by stage.
@@ -92,6 +100,10 @@ pub enum Part {
     Workers,
     /// The highest rate without loss, and latencies below it.
     Ndr,
+    /// Pools of frames for each thread, against one for all with a lock and against the heap.
+    Framepool,
+    /// Sessions that come and go beside full traffic.
+    Churn,
     /// Many packets, counting allocations and system calls.
     Soak,
 }
@@ -131,4 +143,35 @@ pub struct CryptoArgs {
     /// The core to run on.
     #[arg(long)]
     pub core: u16,
+}
+
+/// `voxbench framepool`.
+#[derive(Debug, Args)]
+pub struct FramePoolArgs {
+    /// Threads that take frames, in turns on all allowed cores.
+    #[arg(long, default_value_t = 16)]
+    pub threads: u16,
+    /// Ordinary pages instead of hugepages.
+    #[arg(long)]
+    pub no_huge: bool,
+}
+
+/// `voxbench churn-gateway`.
+#[derive(Debug, Args)]
+pub struct ChurnArgs {
+    /// The gateway's configuration.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Another one with the same ports, whose sessions come and go.
+    #[arg(long)]
+    pub coming: PathBuf,
+    /// Sessions that are there at a time, of those that come and go.
+    #[arg(long)]
+    pub live: usize,
+    /// Where the final report goes.
+    #[arg(long)]
+    pub report: PathBuf,
+    /// The crypto provider.
+    #[arg(long)]
+    pub crypto: String,
 }

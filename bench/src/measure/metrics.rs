@@ -51,6 +51,12 @@ impl Page {
         self.values(name).reduce(f64::max)
     }
 
+    /// The largest over the series of a family whose label has this value.
+    pub fn max_where(&self, name: &str, label: &str, value: &str) -> Option<f64> {
+        let series = self.0.iter().filter(|series| series.name == name && series.label(label) == Some(value));
+        series.map(|series| series.value).reduce(f64::max)
+    }
+
     /// The sums of a family by one of its labels, in the order of the page.
     pub fn by_label(&self, name: &str, label: &str) -> Vec<(String, f64)> {
         let mut sums: Vec<(String, f64)> = Vec::new();

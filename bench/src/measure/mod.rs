@@ -5,6 +5,8 @@
 //!          │   ├ load ──── voxload, told step by step what to send
 //!          │   ├ testpmd ─ the same ports without a gateway: half of the limit
 //!          │   ├ raw ───── the crypto without ports: the other half
+//!          │   ├ framepool  pools of frames for each thread against one with a lock and the heap
+//!          │   ├ churn ─── a gateway whose sessions come and go at a rate (churn_gateway)
 //!          │   └ search ── the highest rate without loss
 //!          └ figures ───── medians, as JSON ─ table, plot, readme: for people
 //! ```
@@ -13,8 +15,11 @@
 //! compared is measured in turns (relay, limit, relay, limit …), so that a machine that others share slows both.
 
 pub mod args;
+pub mod churn;
+pub mod churn_gateway;
 pub mod error;
 pub mod figures;
+pub mod framepool;
 pub mod load;
 pub mod machine;
 pub mod metrics;

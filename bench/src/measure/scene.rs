@@ -53,6 +53,9 @@ pub const PROVIDERS: &[Provider] = &[
     },
 ];
 
+/// The file of the sessions that a gateway starts with.
+const SESSIONS: &str = "sessions.jsonl";
+
 /// What a gateway is to be.
 #[derive(Debug, Clone)]
 pub struct SceneOptions {
@@ -68,6 +71,19 @@ pub struct SceneOptions {
     pub ring: u8,
     /// Crypto provider.
     pub provider: Provider,
+    /// Sessions that come and go beside those.
+    pub coming: Option<Coming>,
+}
+
+/// Sessions that come and go: they have local ports and keys of their own, and no traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coming {
+    /// How many there are to choose from.
+    pub sessions: usize,
+    /// How many are there at a time.
+    pub live: usize,
+    /// Places in the gateway for all.
+    pub capacity: usize,
 }
 
 /// A directory with a configuration. Removed when dropped.
@@ -102,16 +118,26 @@ impl Scene {
         let failed = || BenchError::io(format!("writing to {}", directory.display()));
         std::fs::create_dir_all(&directory).map_err(failed())?;
         let scene = Scene { directory: directory.clone(), options };
-        let sessions = generate_sessions(scene.plan(), system_random)
+        let mut sessions = generate_sessions(scene.plan(), system_random)
             .map_err(|error| BenchError::Usage(error.to_string()))?;
-        write_sessions_file(&directory.join("sessions.jsonl"), sessions).map_err(failed())?;
-        std::fs::write(scene.config(), scene.text(&name)).map_err(failed())?;
+        let stay = sessions.by_ref().take(scene.options.sessions);
+        write_sessions_file(&directory.join(SESSIONS), stay).map_err(failed())?;
+        std::fs::write(scene.config(), scene.text(&name, SESSIONS)).map_err(failed())?;
+        if scene.options.coming.is_some() {
+            write_sessions_file(&directory.join("coming.jsonl"), sessions).map_err(failed())?;
+            std::fs::write(scene.coming(), scene.text(&name, "coming.jsonl")).map_err(failed())?;
+        }
         Ok(scene)
     }
 
     /// The gateway's configuration file.
     pub fn config(&self) -> PathBuf {
         self.directory.join("gateway.toml")
+    }
+
+    /// The same with the sessions that come and go.
+    fn coming(&self) -> PathBuf {
+        self.directory.join("coming.toml")
     }
 
     /// The generator's end of the ports, as `NAME=DEVICE`.
@@ -129,7 +155,7 @@ impl Scene {
     }
 
     fn plan(&self) -> SessionPlan {
-        let count = self.options.sessions;
+        let count = self.options.sessions + self.options.coming.map_or(0, |coming| coming.sessions);
         let addresses = count.div_ceil(EVEN_PORTS_PER_ADDRESS).max(1) as u8;
         let range = |net: u8, first: u8| -> Vec<IpAddr> {
             (0..addresses).map(|n| IpAddr::V4(Ipv4Addr::new(10, 78, net, first + n))).collect()
@@ -144,15 +170,26 @@ impl Scene {
         SessionPlan { count, id_prefix: "call-".to_owned(), a: side(0), b: side(1), payload_types }
     }
 
-    fn text(&self, name: &str) -> String {
-        let SceneOptions { sessions, workers, control, ring, .. } = &self.options;
-        let (memory, shared) = (gateway_mib(*sessions), workers.contains(control));
+    fn text(&self, name: &str, file: &str) -> String {
+        let SceneOptions { sessions, workers, control, ring, coming, .. } = &self.options;
+        let places = coming.map_or(*sessions, |coming| coming.capacity);
+        let (memory, shared) = (gateway_mib(places), workers.contains(control));
+        // Keys that come back are for the journal to allow, as in a gateway that is in use.
+        let (state, limits) = match coming {
+            None => ("none".to_owned(), String::new()),
+            Some(_) => (
+                self.directory.join("state").display().to_string(),
+                format!("capacity = {places}\nport_rest = 0\n"),
+            ),
+        };
+        // The other file is only read for its sessions, which need not fit.
+        let limits = if file == SESSIONS { limits } else { String::new() };
         let mut text = format!(
-            "[gateway]\nname = \"{name}\"\nstate_directory = \"none\"\n\n\
+            "[gateway]\nname = \"{name}\"\nstate_directory = \"{state}\"\n\n\
              [memory]\nhugepages_mib = {memory}\nbuffers = {BUFFERS}\n\n\
              [cores]\ncontrol = [{control}]\nworkers = {workers:?}\nallow_shared = {shared}\n\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\n\
-             [sessions]\nfile = \"sessions.jsonl\"\n",
+             [sessions]\nfile = \"{file}\"\n{limits}",
         );
         let plan = self.plan();
         for (port, side) in [("a", &plan.a), ("b", &plan.b)] {
@@ -183,8 +220,19 @@ impl<'s> Gateway<'s> {
     /// # Errors
     /// [`BenchError`] when it does not start.
     pub fn start(scene: &'s Scene) -> Result<Self, BenchError> {
-        let mut command = Command::new(beside("voxlane")?);
-        command.arg("run").arg("--config").arg(scene.config());
+        let mut command = match scene.options.coming {
+            None => Command::new(beside("voxlane")?),
+            Some(_) => Command::new(beside("voxbench")?),
+        };
+        match scene.options.coming {
+            None => command.arg("run"),
+            Some(coming) => command
+                .arg("churn-gateway")
+                .arg("--coming")
+                .arg(scene.coming())
+                .args(["--live", &coming.live.to_string()]),
+        };
+        command.arg("--config").arg(scene.config());
         command.arg("--report").arg(scene.directory.join("report.json"));
         command.args(scene.options.provider.arguments);
         let mut process = Process::spawn("voxlane", command)?;
@@ -212,6 +260,24 @@ impl<'s> Gateway<'s> {
     /// Its metrics now.
     pub fn page(&self) -> Page {
         Page::fetch(self.metrics)
+    }
+
+    /// Tells one whose sessions come and go to do something, and waits until it says that it does.
+    ///
+    /// # Errors
+    /// [`BenchError`] when it does not.
+    pub fn tell(&mut self, line: &str, done: &str) -> Result<(), BenchError> {
+        self.process.tell(line)?;
+        self.process.ask(done, STOP, |line| (line == done).then_some(()))
+    }
+
+    /// Asks one whose sessions come and go, and waits for its answer.
+    ///
+    /// # Errors
+    /// [`BenchError`] when it does not answer.
+    pub fn ask<T: serde::de::DeserializeOwned>(&mut self, line: &str) -> Result<T, BenchError> {
+        self.process.tell(line)?;
+        self.process.ask("what it was asked", STOP, |line| serde_json::from_str(line).ok())
     }
 
     /// Leaves its core to others.

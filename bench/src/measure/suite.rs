@@ -8,8 +8,10 @@ use clap::ValueEnum;
 use voxlane::srtp::Suite;
 
 use super::args::{Part, RunArgs};
+use super::churn::{self, Churn};
 use super::error::BenchError;
 use super::figures::{Figure, Results, count_name, median};
+use super::framepool::FramePoolReport;
 use super::load::{Latency, Load, LoadOptions, Step};
 use super::machine::{Machine, Versions, free_hugepages_mib, meminfo_kib, today};
 use super::metrics::{Page, memory_of};
@@ -42,6 +44,9 @@ const OTHERS_MIB: u64 = 384 + 2 * 256 + 64;
 
 /// Packets sealed at a time for a search: a queue that fills must not fit into the rings.
 const SEARCH_CHUNK: u32 = 1 << 20;
+
+/// Packets per second that come one by one.
+const STEADY_RATE: u64 = 20_000;
 
 /// A rate that the search holds for the highest, within this share.
 const RESOLUTION: f64 = 0.01;
@@ -121,18 +126,21 @@ pub fn run(args: &RunArgs) -> Result<std::path::PathBuf, BenchError> {
 
 fn options(args: &RunArgs, worker: u16, control: u16, sessions: usize, provider: Provider) -> SceneOptions {
     let suites = [Suite::AeadAes128Gcm; 2];
-    SceneOptions { sessions, suites, workers: vec![worker], control, ring: args.ring, provider }
+    SceneOptions { sessions, suites, workers: vec![worker], control, ring: args.ring, provider, coming: None }
 }
 
 impl Bench<'_> {
     fn measure(&mut self, part: Part) -> Result<(), BenchError> {
         match part {
+            Part::WarmUp => self.warm_up(),
             Part::Generator => self.generator(),
             Part::Relay => self.relay(),
             Part::Payload => self.payloads(),
             Part::Suites => self.suites(),
             Part::Workers => self.workers(),
             Part::Ndr => self.ndr(),
+            Part::Framepool => self.framepool(),
+            Part::Churn => self.churn(),
             Part::Soak => self.soak(),
         }
     }
@@ -222,6 +230,41 @@ impl Bench<'_> {
             self.add(format!("{prefix}relay.{key}.over_limit"), "ratio", relay.ns_per_packet / limit);
         }
         gateway.resume();
+        Ok(())
+    }
+
+    /// The latency of the very first packet of a gateway that has just started, on each port, against the steady p99 of
+    /// the same run, both as the gateway itself measures them. Packets come one by one: bursts would hide the first.
+    fn warm_up(&mut self) -> Result<(), BenchError> {
+        let starts = if self.args.smoke { 1 } else { self.effort.repetitions.max(5) };
+        for _ in 0..starts {
+            let scene = self.scene(USUAL_SESSIONS, PROVIDERS[0])?;
+            let config = scene.config();
+            let gateway = Gateway::start(&scene)?;
+            // One packet, so that nothing is sent in a burst before the rate is kept.
+            let mut load =
+                Load::start(&LoadOptions { settle: 1, ..self.load(&scene, &config, USUAL_SESSIONS) })?;
+            load.step(self.effort.trial_seconds, Some(STEADY_RATE))?;
+            let page = gateway.page();
+            let first = page.by_label("voxlane_first_packet_latency_seconds", "port");
+            let percentile =
+                |label| page.max_where("voxlane_latency_percentile_seconds", "percentile", label);
+            let (steady, usual) = (percentile("99"), percentile("50"));
+            load.finish("warmup", false)?;
+            gateway.stop()?;
+            let (Some(steady), false) = (steady.filter(|steady| *steady > 0.0), first.is_empty()) else {
+                self.skip(
+                    "warmup.first_packet_ratio",
+                    "the gateway does not say how long its first packet took",
+                );
+                return Ok(());
+            };
+            let slowest = first.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
+            self.add("warmup.first_packet_ns", "ns", slowest * 1e9);
+            self.add("warmup.steady_p50_ns", "ns", usual.unwrap_or(0.0) * 1e9);
+            self.add("warmup.steady_p99_ns", "ns", steady * 1e9);
+            self.add("warmup.first_packet_ratio", "ratio", slowest / steady);
+        }
         Ok(())
     }
 
@@ -417,6 +460,36 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Sixteen threads on all cores that this process may use.
+    fn framepool(&mut self) -> Result<(), BenchError> {
+        const THREADS: &str = "16";
+        let this = std::env::current_exe().map_err(BenchError::io("finding the benchmark's own binary"))?;
+        let mut command = Command::new(this);
+        command.args(["framepool", "--threads", THREADS]);
+        let mut process = Process::spawn("the pools of frames", command)?;
+        // The first round takes the pages and fills the caches.
+        for round in 0..=self.effort.repetitions {
+            process.tell(&(3.0 * self.effort.seconds).to_string())?;
+            let report: FramePoolReport =
+                process.ask("what it measured", Duration::from_secs(600), |line| {
+                    serde_json::from_str(line).ok()
+                })?;
+            if round == 0 {
+                continue;
+            }
+            let FramePoolReport { own_per_second, shared_per_second, heap_per_second } = report;
+            let prefix = format!("framepool.{THREADS}_threads");
+            self.add(format!("{prefix}.speedup"), "ratio", own_per_second / shared_per_second);
+            self.add(format!("{prefix}.speedup_over_heap"), "ratio", own_per_second / heap_per_second);
+            for (name, rate) in
+                [("own", own_per_second), ("shared", shared_per_second), ("heap", heap_per_second)]
+            {
+                self.add(format!("{prefix}.{name}_per_second"), "frames/s", rate);
+            }
+        }
+        Ok(())
+    }
+
     fn ndr(&mut self) -> Result<(), BenchError> {
         let scene = self.scene(USUAL_SESSIONS, PROVIDERS[0])?;
         let config = scene.config();
@@ -454,6 +527,66 @@ impl Bench<'_> {
             }
         }
         load.finish("ndr", false)?;
+        gateway.stop()?;
+        Ok(())
+    }
+
+    /// Sessions that come and go beside full traffic, and as many as can without any.
+    fn churn(&mut self) -> Result<(), BenchError> {
+        let options = options(self.args, self.worker, self.generator, USUAL_SESSIONS, PROVIDERS[0]);
+        let scene = Scene::set(SceneOptions { coming: Some(churn::COMING), ..options })?;
+        let config = scene.config();
+        let mut gateway = Gateway::start(&scene)?;
+        let mut load =
+            Load::start(&LoadOptions { verify_every: SAMPLE, ..self.load(&scene, &config, USUAL_SESSIONS) })?;
+        flood(&gateway, &mut load, "churn", 0.01)?;
+        let seconds = self.effort.seconds;
+        // Each place was used before, and every key that there is was seen: what follows is the steady state.
+        churn::window(&mut gateway, None, Churn::Most, seconds)?;
+        for _ in 0..self.effort.repetitions {
+            let (still, step) = churn::window(&mut gateway, Some(&mut load), Churn::Still, seconds)?;
+            let still_ns = step.map(|step| step.ns_per_packet);
+            let (paced, step) = churn::window(&mut gateway, Some(&mut load), Churn::Paced, seconds)?;
+            self.add("churn.sessions_per_s", "1/s", churn::per_second(&paced));
+            let parts = [
+                ("add", paced.add_ns, paced.added),
+                ("remove", paced.remove_ns, paced.removed),
+                ("poll", paced.poll_ns, paced.added),
+            ];
+            for (name, ns, of) in parts.into_iter().filter(|(_, _, of)| *of > 0) {
+                self.add(format!("churn.{name}_ns"), "ns", ns as f64 / of as f64);
+            }
+            self.add("churn.control_busy", "share", paced.busy_seconds / paced.seconds);
+            self.add("churn.longest_control_round_ns", "ns", paced.longest_poll_ns as f64);
+            let compared = [
+                ("relay_p99", still.relay_p99_ns, paced.relay_p99_ns),
+                ("pollgap", still.poll_gap_max_ns, paced.poll_gap_max_ns),
+                ("pollgap_p9999", still.poll_gap_p9999_ns, paced.poll_gap_p9999_ns),
+                ("flood", still_ns, step.map(|step| step.ns_per_packet)),
+            ];
+            for (name, without, with) in compared {
+                if let (Some(without), Some(with)) = (without, with) {
+                    self.add(format!("churn.{name}_without_ns"), "ns", without);
+                    self.add(format!("churn.{name}_ns"), "ns", with);
+                    self.add(format!("churn.{name}_ratio"), "ratio", with / without);
+                }
+            }
+            if let Some(share) = churn::reuse(paced.sessions) {
+                self.add("pool.sessions.reuse_rate", "share", share);
+            }
+            // Once without looking: each of these sessions was there before.
+            churn::window(&mut gateway, None, Churn::Returning, seconds.max(0.2))?;
+            let (returning, _) = churn::window(&mut gateway, Some(&mut load), Churn::Returning, seconds)?;
+            self.add("churn.returning.sessions_per_s", "1/s", churn::per_second(&returning));
+            if let Some(share) = churn::reuse(returning.codecs) {
+                self.add("pool.codecs.ready_rate", "share", share);
+            }
+            let (most, _) = churn::window(&mut gateway, Some(&mut load), Churn::Most, seconds)?;
+            self.add("churn.most.sessions_per_s", "1/s", churn::per_second(&most));
+            let (alone, _) = churn::window(&mut gateway, None, Churn::Most, seconds)?;
+            self.add("churn.alone.sessions_per_s", "1/s", churn::per_second(&alone));
+        }
+        load.finish("churn", true)?;
         gateway.stop()?;
         Ok(())
     }

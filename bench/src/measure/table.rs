@@ -102,6 +102,14 @@ fn list(text: &mut String, results: &Results) {
             "The generator's ceiling, against testpmd as a mirror: {ns:.0} ns per packet, {mpps:.1} Mpps."
         )
     }));
+    line(value("framepool.16_threads.speedup").zip(value("framepool.16_threads.speedup_over_heap")).map(
+        |(shared, heap)| {
+            format!(
+                "Frames of mixed sizes, 16 threads: from pools of their own {shared:.1} times as many as from one pool \
+                 with a lock, {heap:.1} times as many as from the heap."
+            )
+        },
+    ));
     line(value("memory.bytes_per_session").map(|bytes| format!("Memory per session: {bytes:.0} bytes.")));
     line(value("soak.packets").map(|packets| {
         let count = |name: &str| value(name).map_or("not counted".to_owned(), |count| format!("{count:.0}"));
