@@ -54,7 +54,9 @@ fn every_frame_agrees<P: Provider>() {
         assert!(tally.frames() >= 200_000, "{tally}");
         // Traffic that does not reach a rule proves nothing about it.
         for reason in DropReason::ALL {
-            let reachable = !UNREACHABLE.iter().any(|(unreachable, _)| unreachable == reason);
+            // Legs here name payload types by their numbers: tests/gate.rs and the tests of each format are for the rest.
+            let reachable =
+                !reason.is_tolerable() && !UNREACHABLE.iter().any(|(unreachable, _)| unreachable == reason);
             let frames = tally.0.get(reason.label()).copied().unwrap_or(0);
             assert_eq!(frames > 0, reachable, "{reason}: {frames} frames");
         }

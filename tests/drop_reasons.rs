@@ -74,14 +74,21 @@ fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
 /// Where a reason is provoked that is not provoked here, or why no peer can provoke it.
 fn elsewhere(reason: DropReason) -> Option<&'static str> {
     Some(match reason {
+        reason if reason.is_tolerable() => "gate.rs: payloads of negotiated codecs",
+        DropReason::SsrcCollision => "gate.rs: what the gateway sent comes back",
         DropReason::HandoverFull => "needs a worker that stands still; unit test of the ring",
+        DropReason::BeforeSource => "needs a command; unit test of the pipeline with a replaced source",
+        DropReason::ReframeImpossible => {
+            "reframe.rs: AAC of another object type, and a part of an access unit"
+        }
         DropReason::RoomExhausted => "the largest MTU leaves room; unit test with a small buffer",
         DropReason::IndexReserved => "lifecycle.rs: packets of before a restart",
         DropReason::TxFull => "testpmd_flood.rs: a peer that stops reading",
         DropReason::PuntRateLimited => "host_on_network.rs: more ARP than the limit",
         DropReason::PuntFull => "needs a control thread that stands still; unit test of the ring",
         DropReason::HandoverMisrouted => "no peer can; unit test of the pipeline with the wrong worker",
-        DropReason::WorkerPanic => "no input may cause it; unit test with an injected panic",
+        DropReason::StreamQuarantined => "no input may cause it; faults.rs with an injected panic",
+        DropReason::WorkerPanic => "no input may cause it; faults.rs with an injected panic",
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 #[path = "../src/dpdk/spsc.rs"]
+#[allow(dead_code, reason = "the gateway uses more of it than the model")]
 mod spsc;
 
 /// loom's cells and atomics in place of `src/dpdk/spsc_sync.rs`.

@@ -34,7 +34,7 @@ impl Sink<HeapBuffer> for Kept {
         self.0.push(frame.into_wire().0);
     }
 
-    fn learned(&mut self, _sender: &frame::Authenticated) {}
+    fn learned(&mut self, _sender: &frame::Authenticated, _generation: u32) {}
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn new_keys_in_the_middle_of_a_call_lose_nothing() {
             gateway.reload(&machine, &config);
         }
         if turn == TOLD + 2 {
-            let told = || gateway.log().contains("keys read again").then_some(());
+            let told = || gateway.log().contains("sessions read again").then_some(());
             wait_until("the gateway to read its keys again", LIMIT, told);
         }
         if turn == CALLER_CHANGES {
@@ -114,7 +114,7 @@ fn new_keys_in_the_middle_of_a_call_lose_nothing() {
     config.sessions = vec![SessionText::new("call", a.clone(), new_b.clone())];
     gateway.reload(&machine, &config);
     wait_until("the refusal of a key that was left", LIMIT, || {
-        gateway.log().contains("the leg keeps its keys").then_some(())
+        gateway.log().contains("the session stays as it is").then_some(())
     });
     caller.talk();
     assert!(callee.receive(LIMIT).is_some());

@@ -31,16 +31,19 @@ pub const MKI_KEYS: u8 = 3;
 pub const RTCP_WINDOW_MAX: u32 = 128;
 
 /// Drop reasons that no frame of this test can have, and why.
-pub const UNREACHABLE: [(DropReason, &str); 10] = [
+pub const UNREACHABLE: [(DropReason, &str); 13] = [
     (DropReason::FrameSegmented, "heap buffers have one segment"),
     (DropReason::HandoverFull, "one worker owns every stream"),
     (DropReason::HandoverMisrouted, "nothing is handed over"),
     (DropReason::RemoteUnknown, "every leg has its remote"),
+    (DropReason::BeforeSource, "no source is replaced"),
+    (DropReason::ReframeImpossible, "both legs have the same form"),
     (DropReason::RoomExhausted, "no frame fills its buffer"),
     (DropReason::IndexReserved, "there was no earlier run"),
     (DropReason::TxFull, "the sink takes everything"),
     (DropReason::PuntRateLimited, "the limit is out of reach"),
     (DropReason::PuntFull, "the sink takes everything"),
+    (DropReason::StreamQuarantined, "nothing panics"),
     (DropReason::WorkerPanic, "there is no worker"),
 ];
 
@@ -194,7 +197,7 @@ impl Sink<Numbered> for Fates {
         self.frames[buffer.number] = Fate::Sent(port, buffer.data().to_vec());
     }
 
-    fn learned(&mut self, _sender: &Authenticated) {
+    fn learned(&mut self, _sender: &Authenticated, _generation: u32) {
         panic!("no leg learns its remote");
     }
 }

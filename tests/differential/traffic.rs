@@ -124,12 +124,15 @@ impl Traffic {
                     1 => random.between(0, 65_535),
                     _ => random.between(65_440, 65_535),
                 };
+                // Some ends choose the SSRC of the other one.
+                let other: Option<&Sender> = senders.last().filter(|_| side == 1 && random.chance(60));
+                let ssrc = other.map_or(random.number() as u32, |other| other.ssrc);
                 senders.push(Sender {
                     session,
                     side,
                     keys: leg.keys.iter().flat_map(|keys| keys.remote.iter().map(SessionKeys::new)).collect(),
                     in_use: 0,
-                    ssrc: random.number() as u32,
+                    ssrc,
                     next: first,
                     next_rtcp: 1,
                     held: Vec::new(),
@@ -390,6 +393,12 @@ fn rtp(random: &mut Random, ssrc: u32, seq: u16) -> (Vec<u8>, usize) {
 fn extension(random: &mut Random) -> Vec<u8> {
     let one_byte = random.chance(500);
     let mut data = Vec::new();
+    // A picture loss indication, whole or nearly so (RFC 4585 §6.3.1).
+    if random.chance(30) {
+        data.extend(if one_byte { vec![0x1b] } else { vec![1, 12] });
+        data.extend([0x81, 206, 0, 2 + u8::from(random.chance(300))]);
+        data.extend(random.octets(8));
+    }
     for _ in 0..random.below(4) {
         let len = random.below(17);
         if one_byte {
@@ -408,6 +417,7 @@ fn extension(random: &mut Random) -> Vec<u8> {
         data[at] = random.number() as u8;
     }
     let profile: u16 = match random.below(10) {
+        0 if random.chance(500) => 0x80c0 | random.number() as u16,
         0 => random.number() as u16,
         _ if one_byte => 0xbede,
         _ => 0x1000 | random.below(16) as u16,

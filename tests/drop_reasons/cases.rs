@@ -191,9 +191,9 @@ fn stream_and_open(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
         (DropReason::RtcpUnexpected, "RTCP on an RTP port", to(20_002, &plain_rtcp)),
         (DropReason::SourceNotPinned, "another source port", from_to(mac, 30_999, 20_000, &good)),
         (DropReason::RtpMalformed, "three bytes of RTP", to(20_000, &[0x80, 96, 0])),
-        (DropReason::RtpMalformed, "fifteen CSRCs and no room for them", to(20_000, &rtp(0x8f, &[0; 30]))),
+        (DropReason::RtpCsrcCount, "fifteen CSRCs and no room for them", to(20_000, &rtp(0x8f, &[0; 30]))),
         (
-            DropReason::RtpMalformed,
+            DropReason::RtpExtensionLength,
             "an extension longer than the packet",
             to(20_000, &rtp(0x90, &[0xbe, 0xde, 1, 0, 0])),
         ),
@@ -240,6 +240,11 @@ fn inspect_and_after(mac: [u8; 6], config: &ConfigText) -> Vec<Case> {
             DropReason::HeaderExtensionMalformed,
             "a two-byte element that overruns",
             to(20_000, &sealer.rtp_with(0x90, PAYLOAD_TYPE, &overrun_two, b"v")),
+        ),
+        (
+            DropReason::HeaderExtensionRtcp,
+            "feedback in place of an extension",
+            to(20_000, &sealer.rtp_with(0x90, PAYLOAD_TYPE, &[0x81, 205, 0, 1, 0, 0, 0, 0], b"v")),
         ),
         (
             DropReason::RtpPadding,

@@ -78,6 +78,18 @@ impl Sealer {
         packet
     }
 
+    /// A good packet of any payload type, with its timestamp.
+    pub fn rtp_at(&mut self, payload_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+        let index = PacketIndex::from_u64(self.next).expect("tests stay far below 2^48");
+        self.next += 1;
+        let mut packet = frame::rtp_header(0x80, payload_type, index.seq(), self.ssrc);
+        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        packet.extend(payload);
+        packet.resize(packet.len() + self.rtp.trailer(), 0);
+        self.rtp.seal(&mut packet, 12, self.ssrc, index).expect("a fresh index");
+        packet
+    }
+
     /// The next SRTCP index.
     pub fn set_rtcp_index(&mut self, index: u32) {
         self.next_rtcp = index;
@@ -114,6 +126,11 @@ impl Phone {
             heard: BTreeSet::new(),
             refused: Vec::new(),
         }
+    }
+
+    /// The same phone at the remote address of `leg`.
+    pub fn moved_to(self, namespace: &Namespace, leg: &LegText) -> Self {
+        Phone { socket: namespace.udp(leg.remote.expect("a phone has an address")), ..self }
     }
 
     /// The gateway may seal with the new keys of `leg`, too: the roll-over counter goes on over the change.

@@ -21,6 +21,8 @@ pub struct ConfigText {
     pub allow_shared: bool,
     /// Whether workers lock themselves out of the kernel.
     pub lockdown: bool,
+    /// Lines of the `[tap]` table, and the sessions that are tapped from the start.
+    pub tap: Option<(String, Vec<usize>)>,
     /// Lines of the `[host]` table.
     pub host: Vec<(&'static str, u32)>,
     pub ports: Vec<PortText>,
@@ -44,6 +46,10 @@ pub struct SessionText {
     pub id: String,
     pub a: LegText,
     pub b: LegText,
+    /// As the configuration has it.
+    pub strictness: Option<&'static str>,
+    /// Further lines, such as `idle_timeout = 2`.
+    pub more: &'static str,
 }
 
 /// One leg of a session.
@@ -53,6 +59,10 @@ pub struct LegText {
     pub remote: Option<SocketAddr>,
     pub rtcp: Option<&'static str>,
     pub payload_types: Vec<u8>,
+    /// Payload types with their codecs.
+    pub formats: Vec<&'static str>,
+    /// Header extension elements, such as `5=2`.
+    pub extensions: Vec<&'static str>,
     /// `None` is a plain leg.
     pub keys: Option<LegKeys>,
 }
@@ -79,6 +89,7 @@ impl Default for ConfigText {
             workers: vec![1],
             allow_shared: false,
             lockdown: false,
+            tap: None,
             host: Vec::new(),
             ports: Vec::new(),
             sessions_file: None,
@@ -126,6 +137,8 @@ impl LegText {
             remote: Some(addr(remote)),
             rtcp: None,
             payload_types: Vec::new(),
+            formats: Vec::new(),
+            extensions: Vec::new(),
             keys: Some(LegKeys::generate()),
         }
     }
@@ -143,8 +156,13 @@ impl LegText {
         if let Some(rtcp) = self.rtcp {
             let _ = write!(text, ", rtcp = \"{rtcp}\"");
         }
-        if !self.payload_types.is_empty() {
-            let _ = write!(text, ", payload_types = {:?}", self.payload_types);
+        let numbers = self.payload_types.iter().map(u8::to_string);
+        let types: Vec<String> = numbers.chain(self.formats.iter().map(|text| format!("{text:?}"))).collect();
+        if !types.is_empty() {
+            let _ = write!(text, ", payload_types = [{}]", types.join(", "));
+        }
+        if !self.extensions.is_empty() {
+            let _ = write!(text, ", extensions = {:?}", self.extensions);
         }
         match &self.keys {
             None => text.push_str(", suite = \"none\""),
@@ -171,7 +189,12 @@ impl LegText {
 impl SessionText {
     /// A session.
     pub fn new(id: &str, a: LegText, b: LegText) -> Self {
-        SessionText { id: id.to_owned(), a, b }
+        SessionText { id: id.to_owned(), a, b, strictness: None, more: "" }
+    }
+
+    /// The same with further lines.
+    pub fn with(self, more: &'static str) -> Self {
+        SessionText { more, ..self }
     }
 }
 
@@ -189,6 +212,9 @@ impl ConfigText {
         );
         if self.lockdown {
             text.push_str("\n[worker]\nlockdown = true\n");
+        }
+        if let Some((lines, _)) = &self.tap {
+            let _ = write!(text, "\n[tap]\n{lines}\n");
         }
         if !self.host.is_empty() {
             text.push_str("\n[host]\n");
@@ -212,9 +238,16 @@ impl ConfigText {
         if let Some(file) = &self.sessions_file {
             let _ = write!(text, "\n[sessions]\nfile = \"{}\"\n", file.display());
         }
-        for session in &self.sessions {
+        for (number, session) in self.sessions.iter().enumerate() {
             let (id, a, b) = (&session.id, session.a.render(), session.b.render());
             let _ = write!(text, "\n[[session]]\nid = \"{id}\"\na = {a}\nb = {b}\n");
+            if let Some(strictness) = session.strictness {
+                let _ = writeln!(text, "strictness = \"{strictness}\"");
+            }
+            let _ = writeln!(text, "{}", session.more);
+            if self.tap.as_ref().is_some_and(|(_, tapped)| tapped.contains(&number)) {
+                text.push_str("tap = true\n");
+            }
         }
         text
     }

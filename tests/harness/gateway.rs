@@ -154,6 +154,35 @@ impl Gateway {
         stopped
     }
 
+    /// Has something go wrong in a gateway that was built with the feature `fault-injection`; returns once it is armed.
+    /// The lines are those of `voxlane::control::fault_console`.
+    pub fn inject(&self, machine: &Machine, lines: &str) {
+        let (file, whole) = (faults_file(&self.report), machine.path("faults.tmp"));
+        fs::write(&whole, lines).expect("the test's directory is writable");
+        fs::rename(&whole, &file).expect("the same directory");
+        wait_until("the fault to be armed", Duration::from_secs(5), || (!file.exists()).then_some(()));
+        let log = self.process.text();
+        assert!(!log.contains("no such fault"), "{lines}: {log}");
+    }
+
+    /// Waits for it to end (after SIGTERM, if it is to be told) with `code`, and requires what it owes even then: a
+    /// report in which every frame and buffer is accounted for.
+    pub fn end(mut self, is_told: bool, code: i32) -> Stopped {
+        let start = Instant::now();
+        if is_told {
+            self.process.signal(Signal::SIGTERM);
+        }
+        let status = self.process.wait(Duration::from_secs(20));
+        let (took, log) = (start.elapsed(), self.process.text());
+        assert_eq!(status.code(), Some(code), "ended with {status}:\n{log}");
+        let text =
+            fs::read_to_string(&self.report).unwrap_or_else(|error| panic!("no report: {error}\n{log}"));
+        let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        let stopped = Stopped { report, took, status, log };
+        stopped.assert_balanced();
+        stopped
+    }
+
     /// Kills it without notice.
     pub fn kill(mut self) {
         self.process.signal(Signal::SIGKILL);
@@ -165,6 +194,12 @@ impl Stopped {
     /// Every frame has one fate, on every queue and in sum, and every pool is full again. Works the balance out
     /// anew from the single figures instead of trusting the report's own verdict, then asks for that, too.
     pub fn assert_clean(&self) {
+        self.assert_balanced();
+        assert_eq!(self.report["clean"], true, "{:#}", self.report);
+    }
+
+    /// The same of a run that has something else to complain about.
+    pub fn assert_balanced(&self) {
         let report = &self.report;
         let queues = report["queues"].as_array().expect("the report lists queues");
         assert!(!queues.is_empty(), "no queue in {report:#}");
@@ -182,7 +217,6 @@ impl Stopped {
             assert!(count(pool, "size") > 0, "an empty pool: {pool:#}");
             assert_eq!(count(pool, "in_use"), 0, "buffers did not come back: {pool:#}");
         }
-        assert_eq!(report["clean"], true, "{report:#}");
     }
 
     /// A figure of the balance over all queues.
@@ -214,9 +248,16 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_voxlane"))
 }
 
+/// Where the gateway with that report looks for faults.
+fn faults_file(report: &Path) -> PathBuf {
+    report.with_extension("faults")
+}
+
 fn command(config: &Path, report: &Path) -> std::process::Command {
     let mut command = process::command(binary().to_str().expect("a UTF-8 target directory"));
     command.arg("run").arg("--config").arg(config).arg("--report").arg(report).stdin(Stdio::null());
+    // Looked at by test builds with the feature alone.
+    command.env("VOXLANE_FAULTS", faults_file(report));
     command
 }
 

@@ -135,6 +135,11 @@ impl Veth {
         veth
     }
 
+    /// Takes the gateway's end down or up.
+    pub fn set_link(&self, is_up: bool) {
+        sh(&format!("ip link set {} {}", self.host, if is_up { "up" } else { "down" }));
+    }
+
     /// MAC address of the gateway's end.
     pub fn host_mac(&self) -> [u8; 6] {
         let path = format!("/sys/class/net/{}/address", self.host);

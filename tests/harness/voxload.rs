@@ -27,6 +27,11 @@ pub struct Verdict {
 impl Voxload {
     /// Plays the remotes of all sessions of `gateway` over memif: `ports` are gateway port names and sockets.
     pub fn start(machine: &Machine, gateway: &Gateway, ports: &[(&str, &Path)], arguments: &[&str]) -> Self {
+        Self::start_for(machine, &gateway.config, ports, arguments)
+    }
+
+    /// The same for whatever runs with that configuration.
+    pub fn start_for(machine: &Machine, config: &Path, ports: &[(&str, &Path)], arguments: &[&str]) -> Self {
         let binary = super::gateway::binary().with_file_name("voxload");
         assert!(
             binary.exists(),
@@ -36,7 +41,7 @@ impl Voxload {
         let name = unique();
         let json = machine.path(&format!("{name}.voxload.json"));
         let mut command = process::command(binary.to_str().expect("a UTF-8 target directory"));
-        command.arg("run").arg("--config").arg(&gateway.config).args(["--file-prefix", &name, "--core", "0"]);
+        command.arg("run").arg("--config").arg(config).args(["--file-prefix", &name, "--core", "0"]);
         for (number, (port, socket)) in ports.iter().enumerate() {
             command.arg("--port").arg(format!("{port}={}", testpmd::memif_client(number, socket)));
         }

@@ -1,5 +1,7 @@
 //! One stream of one session, and packets for it: for tests that drive the packet path without the gateway.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -64,12 +66,21 @@ pub fn sealed_frame(seq: u16, fill: u8, mac: MacAddress) -> Vec<u8> {
     sealed_frame_under(&key(1), seq, fill, mac)
 }
 
+/// A sealed RTP packet with that payload, in a frame for the gateway's `mac`.
+pub fn sealed_frame_with(seq: u16, payload: &[u8], mac: MacAddress) -> Vec<u8> {
+    framed(&key(1), seq, payload, mac)
+}
+
 /// The same under another key.
 pub fn sealed_frame_under(key: &MasterKey, seq: u16, fill: u8, mac: MacAddress) -> Vec<u8> {
+    framed(key, seq, &[fill; 160], mac)
+}
+
+fn framed(key: &MasterKey, seq: u16, payload: &[u8], mac: MacAddress) -> Vec<u8> {
     let mut packet = vec![0x80, 96];
     packet.extend(seq.to_be_bytes());
     packet.extend([0, 0, 0, 0, 1, 2, 3, 4]);
-    packet.extend([fill; 160]);
+    packet.extend(payload);
     packet.extend([0; 16]);
     let mut sender = RtpOutbound::<AesGcmProvider>::new(key);
     sender.seal(&mut packet, 12, 0x0102_0304, PacketIndex::new(0, seq)).expect("a fresh index");

@@ -195,6 +195,13 @@ impl Gateway {
         if source != remote {
             return Err("source_not_pinned");
         }
+        // A loop, or a collision (RFC 3550 §8.2): what the other leg sends comes from this one.
+        if !is_rtcp && self.streams[session][side].rtp_in.ssrc.is_none() {
+            rules::rtp_header_len(payload)?;
+            if self.streams[session][1 - side].rtp_in.ssrc == Some(word(&payload[8..12])) {
+                return Err("ssrc_collision");
+            }
+        }
         let stream = &mut self.streams[session][side];
         let (window, rtcp_window) = (self.world.window.into(), self.world.rtcp_window.into());
         let opened = if is_rtcp {
@@ -229,7 +236,7 @@ impl Gateway {
 
 impl Stream {
     fn open_rtp(&mut self, packet: &[u8], window: u64) -> Result<Opened, Reason> {
-        let header = rules::rtp_header_len(packet).ok_or("rtp_malformed")?;
+        let header = rules::rtp_header_len(packet)?;
         let seq = u16::from_be_bytes([packet[2], packet[3]]);
         let ssrc = word(&packet[8..12]);
         let Some(any) = self.open.first() else {

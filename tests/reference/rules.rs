@@ -4,31 +4,35 @@
 use super::Reason;
 
 /// Octets of RTP header with CSRCs and extension (RFC 3550 §5.1, §5.3.1), if the packet holds them all.
-pub fn rtp_header_len(packet: &[u8]) -> Option<usize> {
-    let first = *packet.first()?;
-    if first >> 6 != 2 || packet.len() < 12 {
-        return None;
+pub fn rtp_header_len(packet: &[u8]) -> Result<usize, Reason> {
+    if packet.len() < 12 || packet[0] >> 6 != 2 {
+        return Err("rtp_malformed");
     }
-    let mut len = 12 + 4 * usize::from(first & 0x0f);
-    if first & 0x10 != 0 {
-        let words = packet.get(len + 2..len + 4)?;
+    let mut len = 12 + 4 * usize::from(packet[0] & 0x0f);
+    if len > packet.len() {
+        return Err("rtp_csrc_count");
+    }
+    if packet[0] & 0x10 != 0 {
+        let words = packet.get(len + 2..len + 4).ok_or("rtp_extension_length")?;
         len += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
     }
-    (len <= packet.len()).then_some(len)
+    if len > packet.len() { Err("rtp_extension_length") } else { Ok(len) }
 }
 
 /// Holds an RTP packet in the clear against the leg's payload types, then extension, padding and payload.
 pub fn rtp(packet: &[u8], payload_types: u128) -> Result<(), Reason> {
-    let header = rtp_header_len(packet).ok_or("rtp_malformed")?;
+    let header = rtp_header_len(packet)?;
     if payload_types & 1 << (packet[1] & 0x7f) == 0 {
         return Err("payload_type_not_negotiated");
     }
     if packet[0] & 0x10 != 0 {
         let start = 12 + 4 * usize::from(packet[0] & 0x0f);
         let profile = u16::from_be_bytes([packet[start], packet[start + 1]]);
-        if !extension_is_sound(profile, &packet[start + 4..header]) {
-            return Err("header_extension_malformed");
+        // The clear part of an RTCP packet, where the extension's header should be (RFC 3550 §6.4.1, RFC 5761 §4).
+        if packet[start] >> 6 == 2 && (192..=223).contains(&packet[start + 1]) && profile != 0xbede {
+            return Err("header_extension_rtcp");
         }
+        check_extension(profile, &packet[start + 4..header])?;
     }
     let payload = &packet[header..];
     let padding = match (packet[0] & 0x20 != 0, payload.last()) {
@@ -40,29 +44,39 @@ pub fn rtp(packet: &[u8], payload_types: u128) -> Result<(), Reason> {
     if payload.len() == padding { Err("rtp_payload_empty") } else { Ok(()) }
 }
 
-/// Whether no element of a header extension overruns it (RFC 8285 §4.2 and §4.3). Other profiles have no elements.
-fn extension_is_sound(profile: u16, data: &[u8]) -> bool {
+/// No element of a header extension overruns it (RFC 8285 §4.2 and §4.3) or is an RTCP feedback message as a whole
+/// (RFC 4585 §6.1). Other profiles have no elements.
+fn check_extension(profile: u16, data: &[u8]) -> Result<(), Reason> {
+    const MALFORMED: Reason = "header_extension_malformed";
     let one_byte = profile == 0xbede;
     if !one_byte && profile >> 4 != 0x100 {
-        return true;
+        return Ok(());
     }
     let mut at = 0;
     while at < data.len() {
         let first = data[at];
-        if first == 0 {
+        let (start, len) = if first == 0 {
             at += 1;
+            continue;
         } else if one_byte {
             // Identifiers 15 and, with a length, 0 end the extension; nothing behind them is looked at.
             if first >> 4 == 15 || first >> 4 == 0 {
-                return true;
+                return Ok(());
             }
-            at += 1 + usize::from(first & 0x0f) + 1;
+            (at + 1, usize::from(first & 0x0f) + 1)
         } else {
-            let Some(&len) = data.get(at + 1) else { return false };
-            at += 2 + usize::from(len);
+            (at + 2, usize::from(*data.get(at + 1).ok_or(MALFORMED)?))
+        };
+        let element = data.get(start..start + len).ok_or(MALFORMED)?;
+        if element.len() >= 12 && element[0] >> 6 == 2 && (element[1] == 205 || element[1] == 206) {
+            let words = usize::from(u16::from_be_bytes([element[2], element[3]]));
+            if 4 * words + 4 == element.len() {
+                return Err("header_extension_rtcp");
+            }
         }
+        at = start + len;
     }
-    at == data.len()
+    Ok(())
 }
 
 /// Holds a compound packet in the clear against RFC 3550 §6.1 and App. A.2 and the formats of its parts.
