@@ -8,11 +8,14 @@ cd "$(dirname "$0")/.."
 
 TEST_PACKAGES=(
     dpdk-dev iproute2 ethtool iputils-ping iputils-arping ndisc6 tcpdump tcpreplay strace
-    espeak-ng sox python3 libsrtp2-dev
+    espeak-ng sox ffmpeg python3 libsrtp2-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    prometheus curl
+    prometheus curl tshark
 )
-STEPS=(format clippy unit build e2e docs demo bench)
+RELEASE="${CARGO_TARGET_DIR:-target}/release"
+STEPS=(format clippy unit build e2e soak docs demo bench)
+# Steps that run when they are named.
+MORE=(fuzz)
 
 format() { cargo fmt --all --check; }
 clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -20,11 +23,39 @@ unit() {
     cargo test --workspace --lib --bins --locked
     cargo test --workspace --doc --locked
 }
-build() { cargo build --release --workspace --locked; }
-# Tests over real ports share hugepages and cores: one at a time.
-e2e() { cargo test --release --locked --test '*' -- --test-threads=1; }
+build() {
+    cargo build --release --workspace --locked
+    # What makes things go wrong on purpose is for test builds alone.
+    if grep -q 'voxlane injected this panic' "$RELEASE/voxlane"; then die "the release binary can inject faults"; fi
+}
+# Tests of what goes wrong on purpose, which need a build that can do that.
+FAULTY=(faults no_residue soak)
+# Tests over real ports share hugepages and cores: one at a time. What they test is the binary that is shipped; only
+# some need one that can go wrong, and afterwards the shipped one is put back, which compiles nothing.
+e2e() {
+    local file name plain=()
+    for file in tests/*.rs; do
+        name=$(basename "$file" .rs)
+        [[ " ${FAULTY[*]} " == *" $name "* ]] || plain+=(--test "$name")
+    done
+    cargo test --release --locked "${plain[@]}" -- --test-threads=1
+    cargo test --release --locked --features fault-injection --test faults --test no_residue -- --test-threads=1
+    build
+}
+# Everything at once for two minutes; `make soak` takes its time.
+soak() {
+    local status=0
+    cargo test --release --locked --features fault-injection --test soak -- --nocapture || status=$?
+    build
+    return "$status"
+}
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
-demo() { "${CARGO_TARGET_DIR:-target}/release/voxlane" demo --seconds 3 --sessions 200; }
+# Every seed and former finding through its target, then each target for some seconds.
+fuzz() {
+    cargo test --release --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked --test seeds
+    scripts/fuzz.sh all 2
+}
+demo() { "$RELEASE/voxlane" demo --seconds 3 --sessions 200; }
 # That every measurement works; the figures of a shared machine mean nothing.
 bench() { scripts/bench.sh --smoke; }
 
@@ -35,7 +66,7 @@ need_hugepages 1536
 
 [ $# -gt 0 ] || set -- "${STEPS[@]}"
 for step in "$@"; do
-    [[ " ${STEPS[*]} " == *" $step "* ]] || die "there is no step $step; the steps are: ${STEPS[*]}"
+    [[ " ${STEPS[*]} ${MORE[*]} " == *" $step "* ]] || die "there is no step $step; the steps are: ${STEPS[*]} ${MORE[*]}"
     start=$SECONDS
     say "$step"
     "$step" || die "$step failed; reproduce with: sudo scripts/test.sh $step"
