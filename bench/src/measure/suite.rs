@@ -447,7 +447,7 @@ impl Bench<'_> {
             let config = scene.config();
             let gateway = Gateway::start(&scene)?;
             let mut options = self.load(&scene, &config, USUAL_SESSIONS);
-            options.settle = 0;
+            // Only what is sent once both ends are up is counted, as in the other parts.
             options.queues = count;
             let mut load = Load::start(&options)?;
             let name = format!("workers.{count}.lost");
