@@ -70,11 +70,8 @@ pub struct LoadOptions<'o> {
     pub queues: usize,
 }
 
-/// Runs of a step of which each may lose one packet.
-const RETRIES: u32 = 3;
-
 /// The generator.
-pub struct Load(Process, /* Packets lost in steps that were measured again. */ u64);
+pub struct Load(Process);
 
 impl Load {
     /// Starts it. It is set up when its first step is answered.
@@ -107,7 +104,7 @@ impl Load {
         if options.queues > 1 {
             command.args(["--queues", &options.queues.to_string()]);
         }
-        Ok(Load(Process::spawn("voxload", command)?, 0))
+        Ok(Load(Process::spawn("voxload", command)?))
     }
 
     /// Whether this generator can use more than one queue pair of a port.
@@ -136,25 +133,13 @@ impl Load {
     /// The same as fast as the gateway goes; a packet that is lost makes it an error.
     ///
     /// # Errors
-    /// [`BenchError`] when it fails or loses packets.
+    /// [`BenchError`] when it fails or loses a packet.
     pub fn flood(&mut self, what: &str, seconds: f64) -> Result<Step, BenchError> {
-        // Now and then a single packet is lost of which the gateway knows nothing, for a reason that is not found yet: said,
-        // and measured again. More than that is an error.
-        for _ in 0..RETRIES {
-            let step = self.step(seconds, None)?;
-            match step.lost {
-                0 => return Ok(step),
-                1 => eprintln!("voxbench: {what}: 1 of {} packets was lost; measured again", step.sent),
-                lost => {
-                    return Err(BenchError::invalid(
-                        what,
-                        format!("{lost} of {} packets were lost", step.sent),
-                    ));
-                }
-            }
-            self.1 += 1;
+        let step = self.step(seconds, None)?;
+        match step.lost {
+            0 => Ok(step),
+            lost => Err(BenchError::invalid(what, format!("{lost} of {} packets were lost", step.sent))),
         }
-        Err(BenchError::invalid(what, format!("a packet was lost in each of {RETRIES} runs")))
     }
 
     /// Ends it. What came must have been right; whether all must have come is `is_lossless`.
@@ -180,7 +165,7 @@ impl Load {
         let found: Vec<String> = faults
             .into_iter()
             .chain(is_lossless.then_some("lost"))
-            .filter(|fault| report[fault] != if *fault == "lost" { self.1 } else { 0 })
+            .filter(|fault| report[fault] != 0)
             .map(|fault| format!("{} {fault}", report[fault]))
             .collect();
         if found.is_empty() { Ok(report) } else { Err(BenchError::invalid(what, found.join(", "))) }
