@@ -235,9 +235,14 @@ impl Flood {
     fn receive_burst<L: Line>(&mut self, engine: &mut Engine<L>) -> usize {
         let mut came = 0;
         for (port, line) in engine.lines.iter_mut().enumerate() {
-            let count = line.receive(|frame, arrival_ns| self.received.keep(port, frame, arrival_ns));
-            self.in_flight[port] = self.in_flight[port].saturating_sub(count as u64);
-            came += count;
+            let (received, mut media) = (&mut self.received, 0);
+            came += line.receive(|frame, arrival_ns| {
+                media += u64::from(is_udp(frame));
+                received.keep(port, frame, arrival_ns);
+            });
+            // What the gateway says as a host answers no packet: counted as one, it would have the last packet of a chunk
+            // waited for no more.
+            self.in_flight[port] = self.in_flight[port].saturating_sub(media);
         }
         came
     }
@@ -285,5 +290,42 @@ impl Flood {
                 }
             }
         });
+    }
+}
+
+/// Whether a frame is UDP over IPv4 or IPv6, with or without a VLAN tag: all media is, and nothing that a host says.
+#[inline]
+fn is_udp(frame: &[u8]) -> bool {
+    const UDP: u8 = 17;
+    match frame {
+        [_, _, _, _, _, _, _, _, _, _, _, _, 0x81, 0x00, _, _, packet @ ..]
+        | [_, _, _, _, _, _, _, _, _, _, _, _, packet @ ..] => match packet {
+            [0x08, 0x00, ip @ ..] => ip.get(9) == Some(&UDP),
+            [0x86, 0xdd, ip @ ..] => ip.get(6) == Some(&UDP),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_is_no_media() {
+        let frame = |ethertype: [u8; 2], at: usize, protocol: u8, tag: &[u8]| {
+            let mut frame = [&[2; 12], tag, &ethertype, &[0; 40][..]].concat();
+            frame[14 + tag.len() + at] = protocol;
+            frame
+        };
+        for tag in [&[][..], &[0x81, 0, 0, 7]] {
+            assert!(is_udp(&frame([0x08, 0x00], 9, 17, tag)), "IPv4");
+            assert!(is_udp(&frame([0x86, 0xdd], 6, 17, tag)), "IPv6");
+            assert!(!is_udp(&frame([0x08, 0x06], 9, 17, tag)), "ARP");
+            assert!(!is_udp(&frame([0x08, 0x00], 9, 1, tag)), "ICMP");
+            assert!(!is_udp(&frame([0x86, 0xdd], 6, 58, tag)), "neighbour discovery");
+        }
+        assert!(!is_udp(&[2; 11]));
     }
 }
