@@ -21,7 +21,7 @@ use super::key_set::{KeyChange, KeySet, SealChange};
 use super::lifecycle::TICKS_PER_SECOND;
 use super::profile::Profile;
 use super::stream::{OpenedRtp, StreamId};
-use super::streams::{Flags, Hot, Keys, Receive, Streams};
+use super::streams::{FirstRollOver, Flags, Hot, Keys, Receive, Streams};
 use crate::dpdk::slots::Row;
 use crate::reframe::rtcp::{Backward, Forward};
 use crate::srtp::mki;
@@ -312,6 +312,7 @@ impl<P: Provider> Streams<P> {
         let Some(source) = cold.replaced.as_deref_mut() else { return };
         source.ssrc = source.ssrc.or(hot.receive.state.ssrc()).or(cold.sealed.map(|(ssrc, _)| ssrc));
         hot.receive.state.restart(&mut source.rtp);
+        hot.send.first = FirstRollOver::NONE;
         // Reports go on with the indices that they have: these are in each packet.
         hot.send.end = source.rtp.next().saturating_add(1 << seal.rtp.index_bits()).min(1 << 48);
     }
@@ -354,6 +355,15 @@ impl<P: Provider> Streams<P> {
         let ticket = commit(&mut receive.state, ring, Some(source), ssrc, index)?;
         receive.note(now, newest, timestamp_of(packet));
         Ok(OpenedRtp { len, ticket, newest })
+    }
+
+    /// What the receiver of a stream knows its source as: the SSRC that it came with, or that of a source before it.
+    #[cold]
+    pub(super) fn known_ssrc(&self, id: StreamId) -> Option<u32> {
+        match self.is_replaced(id) {
+            true => self.rows.third(id.0)?.replaced.as_deref()?.ssrc,
+            false => self.rows.first(id.0)?.receive.state.ssrc(),
+        }
     }
 
     /// Whether packets of the stream are sealed with other numbers than they were received with.

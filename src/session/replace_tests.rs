@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::dpdk::Memory;
-use crate::session::{Journal, JournalKind, Learn, PayloadRules, SealChange, StreamKeys, StreamSetup};
+use crate::session::{Journal, Learn, PayloadRules, SealChange, StreamKeys, StreamSetup};
 use crate::srtp::tests::{master, rtp_plain};
 use crate::srtp::{
     AesGcmProvider, MasterKey, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpInbound, RtpOutbound, Suite,
@@ -503,7 +503,7 @@ fn a_restart_goes_on_behind_what_all_sources_used() {
         let keys = StreamKeys { open: Some(&open), seal: Some(&seal), replay_window };
         let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
         let mut setup = StreamSetup::new(keys, rules, Learn::Never);
-        let (slot, resumed) = journal.slot(seal.fingerprint(), JournalKind::Srtp).expect("room");
+        let [(slot, resumed), _] = journal.slots(seal.fingerprint()).expect("room");
         setup.rtp_journal = Some((slot, resumed));
         let mut streams = Table::with_capacity(Memory::Heap, 1).expect("a few lines");
         assert_eq!(streams.push(setup), Some(THERE));

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::session::{Journal, JournalKind, PayloadRules, StreamKeys};
-use crate::srtp::tests::has_ipsec_mb;
+use crate::dpdk::Memory;
+use crate::session::{Journal, PayloadRules, StreamId, StreamKeys};
+use crate::srtp::tests::{has_ipsec_mb, rtp_plain};
 use crate::srtp::{
-    AesGcmProvider, IpsecMbProvider, MasterKey, ReplayWindowSize, RtcpInbound, RtcpOutbound, RtpOutbound,
-    Suite,
+    AesGcmProvider, IpsecMbProvider, MasterKey, OpenError, ReplayWindowSize, RtcpInbound, RtcpOutbound,
+    RtpInbound, RtpOutbound, SealError, Suite, Ticket,
 };
 
 /// Makes a `#[test]` for each provider, which is run for each suite.
@@ -38,6 +39,7 @@ for_each_provider_and_suite!(
     after_a_crash_nothing_that_was_sealed_is_sealed_again_and_the_call_goes_on,
     after_a_clean_stop_the_very_next_packet_is_relayed,
     rtcp_from_a_plain_leg_gets_indices_of_its_own,
+    a_plain_sender_that_rolls_over_before_anything_is_sealed_is_heard,
 );
 
 const SSRC: u32 = 0xfeed;
@@ -80,8 +82,8 @@ fn start<P: Provider>(suite: Suite, directory: &Path) -> (Journal, Streams<P>) {
         StreamKeys { open: Some(&open), seal: Some(&seal), replay_window: ReplayWindowSize::default() };
     let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
     let mut setup = StreamSetup::new(keys, rules, Learn::Never);
-    setup.rtp_journal = Some(journal.slot(seal.fingerprint(), JournalKind::Srtp).expect("room"));
-    setup.rtcp_journal = Some(journal.slot(seal.fingerprint(), JournalKind::Srtcp).expect("room"));
+    let slots = journal.slots(seal.fingerprint()).expect("room");
+    [setup.rtp_journal, setup.rtcp_journal] = slots.map(Some);
     (journal, one(setup))
 }
 
@@ -177,7 +179,8 @@ fn rtcp_from_a_plain_leg_gets_indices_of_its_own<P: Provider>(suite: Suite) {
     for run in 0..2 {
         let mut journal = Journal::open(&directory.0, None, "test", 16).expect("a directory of our own");
         let mut setup = StreamSetup::new(keys, rules, Learn::Never);
-        setup.rtcp_journal = Some(journal.slot(seal.fingerprint(), JournalKind::Srtcp).expect("room"));
+        let [_, rtcp] = journal.slots(seal.fingerprint()).expect("room");
+        setup.rtcp_journal = Some(rtcp);
         let mut stream = one::<P>(setup);
         for _ in 0..3 {
             let mut packet = vec![0x80, 201, 0, 1];
@@ -190,6 +193,49 @@ fn rtcp_from_a_plain_leg_gets_indices_of_its_own<P: Provider>(suite: Suite) {
             expected += 1;
         }
     }
+}
+
+/// Packets of the sender are dropped at first (its payload type is refused, the receiver is not resolved yet), and its
+/// sequence number rolls over meanwhile: the receiver, who has heard nothing, begins with roll-over counter 0.
+fn a_plain_sender_that_rolls_over_before_anything_is_sealed_is_heard<P: Provider>(suite: Suite) {
+    let directory = Directory::new::<P>("first", suite);
+    let seal = key(suite, 2);
+    let keys = StreamKeys { open: None, seal: Some(&seal), replay_window: ReplayWindowSize::default() };
+    let rules = PayloadRules { payload_types: u128::MAX, reduced_size_rtcp: true };
+    let mut journal = Journal::open(&directory.0, None, "test", 16).expect("a directory of our own");
+    let mut setup = StreamSetup::new(keys, rules, Learn::Never);
+    let [rtp, _] = journal.slots(seal.fingerprint()).expect("room");
+    setup.rtp_journal = Some(rtp);
+    let mut stream = one::<P>(setup);
+    let mut receiver = RtpInbound::<P>::new(&seal, ReplayWindowSize::default());
+    let packet_of = |stream: &mut Streams<P>, seq: u16| {
+        let mut packet = rtp_plain(SSRC, PacketIndex::new(0, seq), 40);
+        let opened = stream.open_rtp(ID, &mut packet, 12, SSRC, seq).expect("plain");
+        (packet, opened.ticket)
+    };
+    let late = packet_of(&mut stream, 65_530);
+    for seq in (65_531..=65_535).chain([0, 1]) {
+        drop(packet_of(&mut stream, seq));
+    }
+    let mut relay = |stream: &mut Streams<P>, (mut packet, ticket): (Vec<u8>, Ticket<PacketIndex>)| {
+        let seq = ticket.index().seq();
+        packet.resize(packet.len() + stream.trailer(ID, false), 0);
+        stream.seal_rtp(ID, &mut packet, 12, SSRC, ticket)?;
+        let opened =
+            receiver.open(&mut packet, 12, SSRC, seq).expect("the receiver counts the same roll-overs");
+        Ok(opened.index)
+    };
+    for (seq, roc) in [(2, 0), (30_000, 0), (60_000, 0), (20_000, 1)] {
+        let packet = packet_of(&mut stream, seq);
+        assert_eq!(relay(&mut stream, packet), Ok(PacketIndex::new(roc, seq)));
+    }
+    assert_eq!(relay(&mut stream, late), Err(SealError::IndexReserved), "from before the first");
+    stream.settle_journals();
+    drop(stream);
+    journal.close().expect("nothing to copy");
+    let mut journal = Journal::open(&directory.0, None, "test", 16).expect("a directory of our own");
+    let [(_, resumed), _] = journal.slots(seal.fingerprint()).expect("room");
+    assert_eq!(resumed.map(|resumed| resumed.floor), Some((1 << 16) + 20_001));
 }
 
 /// A million sessions are two million streams.
