@@ -25,8 +25,8 @@
 //! fails: a copy that has been failing for long, which is why [`Journal::persist`] reports it, and a key
 //! whose very first packets were sealed after the last copy, which the copy cannot know.
 //!
-//! The thread that owns the [`Journal`] opens it, hands one slot per key to the streams and makes the copies.
-//! Each slot goes to one worker, which alone writes that record from then on.
+//! The thread that owns the [`Journal`] opens it, hands the slots of a key to the streams and makes the copies.
+//! Each slot goes to one worker, which alone writes that record from then on. A key's two records share a cache line.
 
 mod image;
 mod recover;
@@ -39,6 +39,8 @@ use std::sync::Arc;
 
 pub use image::Damage;
 pub use slot::JournalSlot;
+
+use foldhash::fast::RandomState;
 
 use image::{HEADER_LEN, Header, Record};
 use slot::Records;
@@ -62,33 +64,38 @@ pub struct Resumed {
     pub floor: u64,
 }
 
+/// A record for a stream, and where to resume if its key was used before.
+pub type Slot = (JournalSlot, Option<Resumed>);
+
 /// The records of all sealing keys, and who holds which.
 #[derive(Debug)]
 pub struct Journal {
     records: Arc<Records>,
     path: PathBuf,
     header: Header,
+    /// Keys that there is room for.
     capacity: usize,
-    keys: HashMap<Key, Place>,
-    /// Positions from here on were never used.
-    unused_from: usize,
-    /// Keys of earlier runs, the one used longest ago last; made when the unused positions are exhausted.
-    evictable: Option<Vec<Key>>,
-    /// Keys that this run has handed out and got back, the one that came back longest ago first.
-    released: VecDeque<(Key, u32)>,
+    /// Where each key is in `entries`.
+    numbers: HashMap<[u8; 16], u32, RandomState>,
+    entries: Vec<Entry>,
+    /// Keys of earlier runs, the one used longest ago last; made when there is no room for another entry.
+    evictable: Option<Vec<u32>>,
+    /// Keys that this run has handed out and got back, the one that came back longest ago first, each with how often its
+    /// entry had been handed out then.
+    released: VecDeque<(u32, u32)>,
     copy: Option<DiskCopy>,
 }
 
-type Key = ([u8; 16], Kind);
-
+/// A key: its SRTP record stands at twice its number, its SRTCP record behind it.
 #[derive(Debug)]
-struct Place {
-    position: usize,
-    resumed: Option<Resumed>,
+struct Entry {
+    fingerprint: [u8; 16],
+    /// By [`Kind::number`].
+    resumed: [Option<Resumed>; 2],
     run: u32,
-    /// Whether a stream of this run has it.
-    taken: bool,
-    /// How often it was handed out.
+    /// A bit for each kind: streams of this run have it.
+    taken: u8,
+    /// How often the entry was handed out, to this key or another.
     times: u32,
 }
 
@@ -161,30 +168,28 @@ pub enum JournalError {
         /// What it holds.
         found: String,
     },
-    /// All records are held by streams of this run.
+    /// All keys are held by streams of this run.
     #[error(
         "the index journal has room for {capacity} keys and all are in use; open it with a larger capacity"
     )]
     Full {
-        /// Number of records.
+        /// Number of keys.
         capacity: usize,
     },
     /// A stream of this run already seals with the key.
     #[error(
-        "two streams seal {kind:?} with the key of fingerprint {fingerprint:032x}, which would repeat nonces; \
+        "two streams seal with the key of fingerprint {fingerprint:032x}, which would repeat nonces; \
          give each leg its own key"
     )]
     KeyTaken {
         /// The key's fingerprint, its first byte the most significant.
         fingerprint: u128,
-        /// What it is used for.
-        kind: Kind,
     },
 }
 
 impl Journal {
     /// Opens the journal of `gateway` in `runtime_dir`, a directory on a memory file system, with room for at
-    /// least `capacity` keys; each protected direction of a session takes two, one for SRTP and one for SRTCP.
+    /// least `capacity` keys; each protected direction of a session takes one.
     ///
     /// With `state_dir`, the journal is copied there and taken from there after a reboot. The copy on disk is
     /// marked as that of a running gateway before this returns. Missing directories are created with mode
@@ -228,22 +233,32 @@ impl Journal {
         };
 
         let recovered = recover::recover(&path, copy.as_ref().map(|copy| copy.path.as_path()), boot)?;
-        let capacity = capacity.max(recovered.records.len());
-        let header =
-            Header { records: capacity as u64, run: recovered.run, clean: false, boot, checksum: None };
-        let memory = recover::create(&path, header, &recovered.records)?;
-
-        let keys = recovered.records.iter().enumerate();
-        let keys = keys.map(|(position, record)| {
-            let resumed = Some(Resumed { ssrc: record.ssrc, floor: record.reserved_until });
-            (
-                (record.fingerprint, record.kind),
-                Place { position, resumed, run: record.run, taken: false, times: 0 },
-            )
-        });
+        let mut numbers = HashMap::with_hasher(RandomState::default());
+        let mut entries: Vec<Entry> = Vec::new();
+        for record in &recovered.records {
+            let number = *numbers.entry(record.fingerprint).or_insert(entries.len() as u32) as usize;
+            if number == entries.len() {
+                entries.push(Entry::of(record.fingerprint));
+            }
+            if let Some(entry) = entries.get_mut(number) {
+                let resumed = Resumed { ssrc: record.ssrc, floor: record.reserved_until };
+                entry.resumed[record.kind.number()] = Some(resumed);
+                entry.run = entry.run.max(record.run);
+            }
+        }
+        let capacity = capacity.max(entries.len());
+        let records = 2 * capacity as u64;
+        let header = Header { records, run: recovered.run, clean: false, boot, checksum: None };
+        let mut placed = vec![None; 2 * entries.len()];
+        for record in recovered.records {
+            let number = numbers.get(&record.fingerprint);
+            let place = number.and_then(|&number| placed.get_mut(position(number, record.kind)));
+            place.into_iter().for_each(|place| *place = Some(record));
+        }
+        let memory = recover::create(&path, header, &placed)?;
         let mut journal = Journal {
-            keys: keys.collect(),
-            unused_from: recovered.records.len(),
+            numbers,
+            entries,
             records: Arc::new(Records::new(memory, lock)),
             path,
             header,
@@ -257,51 +272,66 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The record of one sealing key ([`MasterKey::fingerprint`](crate::srtp::MasterKey::fingerprint)) for
-    /// the one stream that seals with it, and where to resume if the key was used before.
+    /// The records of one sealing key ([`MasterKey::fingerprint`](crate::srtp::MasterKey::fingerprint)) for
+    /// the one stream that seals with it, SRTP's and SRTCP's, and where to resume if the key was used before.
     ///
     /// When there is no free record, the key that was used longest ago is forgotten; never one that a stream has.
     ///
     /// # Errors
     /// [`JournalError::KeyTaken`] when a stream has the key; [`JournalError::Full`].
-    pub fn slot(
-        &mut self,
-        fingerprint: [u8; 16],
-        kind: Kind,
-    ) -> Result<(JournalSlot, Option<Resumed>), JournalError> {
-        let key = (fingerprint, kind);
-        let (position, resumed, times) = match self.keys.get(&key) {
-            Some(place) if place.taken => {
-                return Err(JournalError::KeyTaken { fingerprint: u128::from_be_bytes(fingerprint), kind });
+    pub fn slots(&mut self, fingerprint: [u8; 16]) -> Result<[Slot; 2], JournalError> {
+        let number = match self.numbers.get(&fingerprint) {
+            Some(&number) => number,
+            None => {
+                let number = self.free_number()?;
+                self.numbers.insert(fingerprint, number);
+                match self.entries.get_mut(number as usize) {
+                    Some(entry) => *entry = Entry { times: entry.times, ..Entry::of(fingerprint) },
+                    None => self.entries.push(Entry::of(fingerprint)),
+                }
+                number
             }
-            Some(place) => (place.position, place.resumed, place.times),
-            None => (self.free_position()?, None, 0),
         };
-        let Resumed { ssrc, floor } = resumed.unwrap_or(Resumed { ssrc: 0, floor: 0 });
         let run = self.header.run;
-        let record = Record { fingerprint, kind, unsettled: true, run, ssrc, reserved_until: floor };
-        self.records.write(position, record);
-        self.keys.insert(key, Place { position, resumed, run, taken: true, times: times + 1 });
-        Ok((JournalSlot::new(Arc::clone(&self.records), position, kind, floor), resumed))
+        let entry = &mut self.entries[number as usize];
+        if entry.taken != 0 {
+            return Err(JournalError::KeyTaken { fingerprint: u128::from_be_bytes(fingerprint) });
+        }
+        (entry.run, entry.times) = (run, entry.times.wrapping_add(1));
+        Ok(Kind::BOTH.map(|kind| {
+            entry.taken |= kind.bit();
+            let resumed = entry.resumed[kind.number()];
+            let Resumed { ssrc, floor } = resumed.unwrap_or(Resumed { ssrc: 0, floor: 0 });
+            let position = position(number, kind);
+            self.records.write(
+                position,
+                Record { fingerprint, kind, unsettled: true, run, ssrc, reserved_until: floor },
+            );
+            (JournalSlot::new(Arc::clone(&self.records), position, kind, floor), resumed)
+        }))
     }
 
-    /// Takes the record of a key back from a stream that has ended and was settled. The key is remembered, and a stream
-    /// that is given it again resumes where this one stopped, until the record is needed for another key: those that
-    /// came back longest ago are forgotten first.
+    /// Takes a record back from a stream that has ended and was settled. Once both of a key are back, it can be given out
+    /// again. The key is remembered, and a stream that is given it again resumes where this one stopped, until the records
+    /// are needed for another key: those that came back longest ago are forgotten first.
     pub fn release(&mut self, slot: &JournalSlot) {
+        let number = slot.position() / 2;
+        let Some(entry) = self.entries.get_mut(number) else { return };
         let Some(Ok(record)) = self.records.get(slot.position()) else { return };
-        let key = (record.fingerprint, record.kind);
-        let Some(place) = self.keys.get_mut(&key) else { return };
-        place.taken = false;
-        place.resumed = (record.reserved_until > 0)
+        if entry.taken & record.kind.bit() == 0 {
+            return;
+        }
+        entry.taken &= !record.kind.bit();
+        entry.resumed[record.kind.number()] = (record.reserved_until > 0)
             .then_some(Resumed { ssrc: record.ssrc, floor: record.reserved_until });
-        self.released.push_back((key, place.times));
+        if entry.taken != 0 {
+            return;
+        }
+        self.released.push_back((number as u32, entry.times));
         // Keys that were taken again are in there for nothing.
         if self.released.len() > 2 * self.capacity {
-            let keys = &self.keys;
-            self.released.retain(|(key, times)| {
-                keys.get(key).is_some_and(|place| !place.taken && place.times == *times)
-            });
+            let entries = &self.entries;
+            self.released.retain(|&(number, times)| is_free(entries, number, times));
         }
     }
 
@@ -330,35 +360,33 @@ impl Journal {
         self.records.is_locked_in_memory()
     }
 
-    fn free_position(&mut self) -> Result<usize, JournalError> {
-        if self.unused_from < self.capacity {
-            self.unused_from += 1;
-            return Ok(self.unused_from - 1);
+    /// An entry for another key: one that was never used, or the one that is missed least.
+    fn free_number(&mut self) -> Result<u32, JournalError> {
+        if self.entries.len() < self.capacity {
+            return Ok(self.entries.len() as u32);
         }
-        let keys = &mut self.keys;
+        let entries = &self.entries;
         let evictable = self.evictable.get_or_insert_with(|| {
-            let mut old: Vec<_> =
-                keys.iter().filter(|(_, place)| !place.taken).map(|(&key, place)| (place.run, key)).collect();
+            let numbered = entries.iter().enumerate();
+            let free = numbered.filter(|(_, entry)| entry.taken == 0 && entry.times == 0);
+            let mut old: Vec<_> = free.map(|(number, entry)| (entry.run, number as u32)).collect();
             old.sort_unstable_by_key(|&age| std::cmp::Reverse(age));
-            old.into_iter().map(|(_, key)| key).collect()
+            old.into_iter().map(|(_, number)| number).collect()
         });
-        while let Some(key) = evictable.pop() {
-            // It may have been taken since the list was made.
-            if keys.get(&key).is_some_and(|place| !place.taken)
-                && let Some(place) = keys.remove(&key)
-            {
-                return Ok(place.position);
+        // Either may have been taken since it was put there.
+        let mut unused = std::iter::from_fn(|| evictable.pop()).filter(|&number| is_free(entries, number, 0));
+        let mut released = std::iter::from_fn(|| self.released.pop_front());
+        let number = match unused.next() {
+            Some(number) => Some(number),
+            None => {
+                released.find(|&(number, times)| is_free(entries, number, times)).map(|(number, _)| number)
             }
+        };
+        let number = number.ok_or(JournalError::Full { capacity: self.capacity })?;
+        if let Some(entry) = entries.get(number as usize) {
+            self.numbers.remove(&entry.fingerprint);
         }
-        while let Some((key, times)) = self.released.pop_front() {
-            // Likewise; then it is in the queue once more, further back.
-            if keys.get(&key).is_some_and(|place| !place.taken && place.times == times)
-                && let Some(place) = keys.remove(&key)
-            {
-                return Ok(place.position);
-            }
-        }
-        Err(JournalError::Full { capacity: self.capacity })
+        Ok(number)
     }
 
     fn write_copy(&mut self, stopped: bool) -> Result<(), JournalError> {
@@ -389,7 +417,33 @@ impl Journal {
     }
 }
 
+impl Entry {
+    const fn of(fingerprint: [u8; 16]) -> Self {
+        Entry { fingerprint, resumed: [None; 2], run: 0, taken: 0, times: 0 }
+    }
+}
+
+/// Whether no stream has had an entry since it had been handed out so many times.
+fn is_free(entries: &[Entry], number: u32, times: u32) -> bool {
+    entries.get(number as usize).is_some_and(|entry| entry.taken == 0 && entry.times == times)
+}
+
+/// Where a record of a key stands.
+const fn position(number: u32, kind: Kind) -> usize {
+    2 * number as usize + kind.number()
+}
+
 impl Kind {
+    const BOTH: [Kind; 2] = [Kind::Srtp, Kind::Srtcp];
+
+    const fn number(self) -> usize {
+        self as usize
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self.number()
+    }
+
     /// Indices that a reservation takes: what a crash may skip. SRTCP packets are rare enough to reserve one
     /// by one, and skipping 64 of them could silence RTCP for minutes.
     const fn block(self) -> u64 {

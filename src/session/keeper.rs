@@ -20,29 +20,12 @@ pub struct StreamKeeper<P: Provider> {
 }
 
 /// What is left of a stream.
-pub struct Remains<P: Provider> {
+#[derive(Debug)]
+pub struct Remains {
     /// Its records in the journal, settled: SRTP, SRTCP.
     pub journal: [Option<JournalSlot>; 2],
-    /// Its expanded SRTP keys: to open, with the fingerprint of its master key, and to seal.
-    pub open: Option<([u8; 16], SessionKey<P>)>,
-    /// See [`Remains::open`].
-    pub seal: Option<SessionKey<P>>,
-}
-
-/// Expanded keys that stand ready, by the fingerprint of their master key.
-pub trait KeySource<P: Provider> {
-    /// The expanded SRTP key of `key`.
-    fn session_key(&mut self, key: &MasterKey) -> SessionKey<P>;
-}
-
-/// Derives and expands each key anew.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Derive;
-
-impl<P: Provider> KeySource<P> for Derive {
-    fn session_key(&mut self, key: &MasterKey) -> SessionKey<P> {
-        SessionKey::new(&SessionKeys::rtp(key))
-    }
+    /// Expanded SRTP keys that were overwritten.
+    pub keys: u64,
 }
 
 impl<P: Provider> StreamKeeper<P> {
@@ -63,30 +46,13 @@ impl<P: Provider> StreamKeeper<P> {
     pub fn fill(
         &mut self,
         token: Token<Vacant>,
-        setup: StreamSetup<'_>,
-        profile: ProfileId,
-        timers: Timers,
-    ) -> Result<Token<Filled>, Token<Vacant>> {
-        self.fill_with(token, setup, profile, timers, &mut Derive)
-    }
-
-    /// The same with keys out of `keys`.
-    ///
-    /// # Errors
-    /// As [`StreamKeeper::fill`].
-    pub fn fill_with(
-        &mut self,
-        token: Token<Vacant>,
         mut setup: StreamSetup<'_>,
         profile: ProfileId,
         timers: Timers,
-        keys: &mut impl KeySource<P>,
     ) -> Result<Token<Filled>, Token<Vacant>> {
         let hot = Hot::new(&mut setup, profile);
-        let expanded = Keys {
-            open: setup.keys.open.map(|key| keys.session_key(key)),
-            seal: setup.keys.seal.map(|key| keys.session_key(key)),
-        };
+        let expand = |key: Option<&MasterKey>| key.map(|key| SessionKey::new(&SessionKeys::rtp(key)));
+        let expanded = Keys { open: expand(setup.keys.open), seal: expand(setup.keys.seal) };
         let StreamSetup { keys, rtcp_source, rtcp_egress, rtcp_journal, key_set, tap, .. } = setup;
         let cold = Cold::new(keys, rtcp_source, rtcp_egress, rtcp_journal);
         let row = Row(hot, expanded, cold, Margin { timers, set: key_set, tap: tap.unwrap_or_default() });
@@ -94,13 +60,12 @@ impl<P: Provider> StreamKeeper<P> {
     }
 
     /// Takes back a stream that its worker has retired: what is to be kept of it, and the row, which is overwritten.
-    pub fn recycle(&mut self, mut token: Token<Retired>) -> Option<(Token<Vacant>, Remains<P>)> {
+    pub fn recycle(&mut self, mut token: Token<Retired>) -> Option<(Token<Vacant>, Remains)> {
         let Row(hot, keys, cold, _) = self.keeper.row_mut(&mut token)?;
         settle(hot, cold);
         let remains = Remains {
             journal: [hot.send.journal.take(), cold.journal.take()],
-            open: keys.open.take().map(|key| (cold.open_fingerprint, key)),
-            seal: keys.seal.take(),
+            keys: u64::from(keys.open.is_some()) + u64::from(keys.seal.is_some()),
         };
         self.keeper.empty(token).ok().map(|token| (token, remains))
     }

@@ -177,7 +177,9 @@ mod tests {
         let mut taken: Vec<Taken<u32>> = Vec::new();
         let mut ids = HashSet::new();
         let mut random = 1_u64;
-        for _ in 0..200_000 {
+        // Miri takes its time with each.
+        let rounds = if cfg!(miri) { 1_000 } else { 200_000 };
+        for _ in 0..rounds {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let worker = (random >> 40) as u16 % 2;
             if random >> 63 == 0 {
@@ -200,6 +202,6 @@ mod tests {
             assert_eq!(pool.in_use(), taken.len() as u64);
             assert!(taken.iter().all(|(id, _)| pool.is_taken(*id)));
         }
-        assert!(pool.count().reused > 10_000);
+        assert!(pool.count().reused > rounds / 20);
     }
 }

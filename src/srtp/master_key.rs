@@ -47,6 +47,9 @@ pub struct MasterKey {
     /// Packets with an index below 2 to this power may use the key.
     #[zeroize(skip)]
     lifetime_bits: u8,
+    /// See [`MasterKey::fingerprint`]: asked for many times in the life of a session.
+    #[zeroize(skip)]
+    fingerprint: [u8; 16],
 }
 
 impl MasterKey {
@@ -109,6 +112,7 @@ impl MasterKey {
         for (to, from) in new.octets.iter_mut().zip(key.iter().chain(salt)) {
             *to = *from;
         }
+        new.fingerprint = new.hash();
         Ok(new)
     }
 
@@ -118,6 +122,7 @@ impl MasterKey {
         let mut new = Self::zero(suite);
         let len = suite.key_len() + suite.salt_len();
         fill(&mut new.octets[..len]);
+        new.fingerprint = new.hash();
         new
     }
 
@@ -154,7 +159,11 @@ impl MasterKey {
     ///
     /// Equal for suites that differ in the tag alone, because they would use the same key stream. MKI and
     /// lifetime have no part in it.
-    pub fn fingerprint(&self) -> [u8; 16] {
+    pub const fn fingerprint(&self) -> [u8; 16] {
+        self.fingerprint
+    }
+
+    fn hash(&self) -> [u8; 16] {
         let hash: [u8; 32] = Sha256::new()
             .chain_update(FINGERPRINT_DOMAIN)
             .chain_update(self.cipher_name())
@@ -210,6 +219,7 @@ impl MasterKey {
             octets: [0; Suite::MAX_KEY_LEN + Suite::MAX_SALT_LEN],
             mki: None,
             lifetime_bits: MAX_LIFETIME_BITS,
+            fingerprint: [0; 16],
         }
     }
 

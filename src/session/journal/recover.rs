@@ -106,11 +106,18 @@ pub(super) fn recover(path: &Path, copy: Option<&Path>, boot: [u8; 16]) -> Resul
     Ok(Recovered { run: mapped_run.max(copied_run).saturating_add(1), records })
 }
 
-/// Replaces the mapped file by a new one with these records and free ones behind them, and maps it.
-pub(super) fn create(path: &Path, header: Header, records: &[Record]) -> Result<SharedMemory, JournalError> {
+/// Replaces the mapped file by a new one with these records, and free ones at the other places, and maps it.
+pub(super) fn create(
+    path: &Path,
+    header: Header,
+    records: &[Option<Record>],
+) -> Result<SharedMemory, JournalError> {
     let mut bytes = header.to_bytes().to_vec();
     for record in records {
-        record.append_to(&mut bytes);
+        match record {
+            Some(record) => record.append_to(&mut bytes),
+            None => bytes.resize(bytes.len() + RECORD_LEN, 0),
+        }
     }
     let free = header.records.saturating_sub(records.len() as u64).saturating_mul(RECORD_LEN as u64);
     let file = write_new(path, |file| {

@@ -74,6 +74,16 @@ fn key(number: u32) -> [u8; 16] {
     fingerprint
 }
 
+impl Journal {
+    /// The record of one kind; the other's stream sealed nothing.
+    fn slot(&mut self, fingerprint: [u8; 16], kind: Kind) -> Result<Slot, JournalError> {
+        let [mut rtp, mut rtcp] = self.slots(fingerprint)?;
+        let other = if kind == Kind::Srtp { &mut rtcp } else { &mut rtp };
+        other.0.settle(None);
+        Ok(if kind == Kind::Srtp { rtp } else { rtcp })
+    }
+}
+
 /// Where `number` resumes for `kind`; the slot is dropped.
 fn floor(journal: &mut Journal, number: u32, kind: Kind) -> Option<u64> {
     let (_, resumed) = journal.slot(key(number), kind).unwrap();
@@ -191,17 +201,19 @@ fn a_settled_slot_still_covers() {
 fn kinds_and_keys_are_apart() {
     let machine = Machine::new();
     let mut journal = machine.open(4);
-    for (number, kind, index) in [(1, Kind::Srtp, 100), (1, Kind::Srtcp, 200), (2, Kind::Srtp, 300)] {
-        let (mut slot, _) = journal.slot(key(number), kind).unwrap();
-        slot.cover(SSRC + number, index);
-        slot.settle(Some(index));
+    for (number, indices) in [(1, [Some(100), Some(200)]), (2, [Some(300), None])] {
+        for ((mut slot, _), index) in journal.slots(key(number)).unwrap().into_iter().zip(indices) {
+            index.into_iter().for_each(|index| slot.cover(SSRC + number, index));
+            slot.settle(index);
+        }
     }
     drop(journal);
     let mut journal = machine.open(4);
-    assert_eq!(floor(&mut journal, 2, Kind::Srtcp), None);
-    assert_eq!(floor(&mut journal, 2, Kind::Srtp), Some(301));
-    assert_eq!(floor(&mut journal, 1, Kind::Srtcp), Some(201));
-    assert_eq!(floor(&mut journal, 1, Kind::Srtp), Some(101));
+    let mut floors = |number| {
+        let slots = journal.slots(key(number)).unwrap();
+        slots.map(|(_, resumed)| resumed.map(|resumed| resumed.floor))
+    };
+    assert_eq!((floors(1), floors(2)), ([Some(101), Some(201)], [Some(301), None]));
 }
 
 #[test]
@@ -212,7 +224,7 @@ fn one_key_has_one_stream() {
     let error = journal.slot(key(7), Kind::Srtp).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "two streams seal Srtp with the key of fingerprint 000000075a5a5a5a5a5a5a5a5a5a5a5a, which would repeat \
+        "two streams seal with the key of fingerprint 000000075a5a5a5a5a5a5a5a5a5a5a5a, which would repeat \
          nonces; give each leg its own key"
     );
     drop(slot);
@@ -294,6 +306,84 @@ fn eviction() {
     assert_eq!(kept(), BTreeSet::from([3, 5, 6]));
     assert!(matches!(journal.slot(key(7), Kind::Srtp), Err(JournalError::Full { capacity: 3 })));
     assert_eq!(kept(), BTreeSet::from([3, 5, 6]));
+}
+
+/// A key comes back once both of its streams' records have, and goes on where they stopped.
+#[test]
+fn a_key_that_came_back_is_given_out_again_and_resumes() {
+    let machine = Machine::new();
+    let mut journal = machine.open(4);
+    let [(mut rtp, _), (mut rtcp, _)] = journal.slots(key(1)).unwrap();
+    rtp.cover(SSRC, 500);
+    rtp.settle(Some(500));
+    rtcp.cover(SSRC, 7);
+    rtcp.settle(Some(7));
+    assert!(matches!(journal.slots(key(1)), Err(JournalError::KeyTaken { .. })), "a stream has it");
+    journal.release(&rtp);
+    assert!(
+        matches!(journal.slots(key(1)), Err(JournalError::KeyTaken { .. })),
+        "its reports are still sealed"
+    );
+    journal.release(&rtp);
+    assert!(matches!(journal.slots(key(1)), Err(JournalError::KeyTaken { .. })), "the same one twice");
+    journal.release(&rtcp);
+    let slots = journal.slots(key(1)).unwrap();
+    let expected = [501, 8].map(|floor| Some(Resumed { ssrc: SSRC, floor }));
+    assert_eq!(slots.each_ref().map(|(_, resumed)| *resumed), expected);
+    assert_eq!(slots.each_ref().map(|(slot, _)| slot.floor()), [501, 8]);
+    // Its stream sealed nothing more.
+    for (mut slot, _) in slots {
+        slot.settle(None);
+        journal.release(&slot);
+    }
+    assert_eq!(journal.slots(key(1)).unwrap().map(|(_, resumed)| resumed), expected);
+}
+
+/// Of the keys of this run, those make room that came back, in that order, unless they were given out again since.
+#[test]
+fn keys_that_came_back_make_room_in_their_order() {
+    let machine = Machine::new();
+    let mut journal = machine.open(3);
+    let take =
+        |journal: &mut Journal, number| journal.slots(key(number)).map(|slots| slots.map(|(slot, _)| slot));
+    let mut held: Vec<_> = [1, 2, 3].map(|number| take(&mut journal, number).unwrap()).into();
+    let give_back = |journal: &mut Journal, slots: [JournalSlot; 2], at| {
+        for mut slot in slots {
+            slot.cover(SSRC, at);
+            slot.settle(Some(at));
+            journal.release(&slot);
+        }
+    };
+    assert!(matches!(take(&mut journal, 4), Err(JournalError::Full { capacity: 3 })));
+    give_back(&mut journal, held.remove(0), 10);
+    give_back(&mut journal, held.remove(0), 20);
+    // The first that came back is given out again, and so it is the second that makes room.
+    let first = take(&mut journal, 1).unwrap();
+    let fourth = take(&mut journal, 4).unwrap();
+    assert!(matches!(take(&mut journal, 2), Err(JournalError::Full { capacity: 3 })), "all three are in use");
+    give_back(&mut journal, first, 30);
+    assert_eq!(journal.slots(key(2)).unwrap().map(|(_, resumed)| resumed), [None; 2], "forgotten");
+    give_back(&mut journal, fourth, 40);
+    // What another key left in the entry is not its successor's.
+    assert_eq!(journal.slots(key(1)).unwrap().map(|(_, resumed)| resumed), [None; 2], "forgotten");
+    assert!(matches!(take(&mut journal, 5), Err(JournalError::Full { capacity: 3 })));
+}
+
+/// A key that came back twice counts from the second time.
+#[test]
+fn the_key_that_is_missed_longest_makes_room() {
+    let machine = Machine::new();
+    let mut journal = machine.open(3);
+    let use_key = |journal: &mut Journal, number| {
+        for (mut slot, _) in journal.slots(key(number)).unwrap() {
+            slot.cover(SSRC, 9);
+            slot.settle(Some(9));
+            journal.release(&slot);
+        }
+    };
+    [1, 2, 3, 1, 4].into_iter().for_each(|number| use_key(&mut journal, number));
+    let known = |journal: &mut Journal, number| journal.slots(key(number)).unwrap()[0].1.is_some();
+    assert!([1, 3, 4].into_iter().all(|number| known(&mut journal, number)), "2 made room");
 }
 
 #[test]
@@ -390,7 +480,7 @@ fn copies_while_a_worker_stores() {
     });
     let mut last = 0;
     while !worker.is_finished() {
-        for record in journal.records.iter() {
+        if let Some(record) = journal.records.get(0) {
             let record = record.unwrap();
             assert!(record.reserved_until >= last);
             assert!(record.reserved_until == 0 || record.ssrc == SSRC);

@@ -19,7 +19,7 @@ fn damaged_files_are_refused() {
     let (mapped_bytes, copy_bytes) = (std::fs::read(&mapped).unwrap(), std::fs::read(&copy).unwrap());
     assert_eq!(
         (mapped_bytes.len(), copy_bytes.len()),
-        (HEADER_LEN + 2 * RECORD_LEN, HEADER_LEN + RECORD_LEN)
+        (HEADER_LEN + 4 * RECORD_LEN, HEADER_LEN + RECORD_LEN)
     );
     let refused = |path: &Path, bytes: &[u8]| {
         std::fs::write(path, bytes).unwrap();
@@ -67,7 +67,7 @@ fn damaged_files_are_refused() {
     let damage = with_record(0, &|record| record[24..32].copy_from_slice(&index.to_le_bytes()));
     assert_eq!(damage, Damage::Index { record: 0, index });
     let first = mapped_bytes[HEADER_LEN..HEADER_LEN + RECORD_LEN].to_vec();
-    let damage = with_record(1, &|record| record.copy_from_slice(&first));
+    let damage = with_record(1, &|record| record[..RECORD_LEN].copy_from_slice(&first));
     assert_eq!(damage, Damage::Duplicate { record: 1 });
     // Moved away, as the message says: a new beginning.
     std::fs::remove_file(&mapped).unwrap();
