@@ -274,11 +274,11 @@ fn feed_process(telemetry: &Telemetry) {
     set_counter(&families::SESSIONS_ADDED, &[], changes.added);
     set_counter(&families::SESSIONS_CHANGED, &[], changes.changed);
     set_counter(&families::SESSIONS_REFUSED, &[], changes.refused);
-    set_counter(&families::KEYS_READY, &[], changes.keys_ready);
     for (reason, count) in EndReason::ALL.iter().zip(changes.ended) {
         set_counter(&families::SESSIONS_ENDED, &[reason.label()], count);
     }
     set_gauge(&families::SESSION_MEMORY, &[], telemetry.session_memory as f64);
+    set_counter(&families::CLOCK_JUMPS, &[], telemetry.clock_jumps.value());
     set_gauge(&families::READY, &[], f64::from(u8::from((telemetry.ready)())));
     let started = telemetry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     set_gauge(&families::START_TIME, &[], started.as_secs_f64());

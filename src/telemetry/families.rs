@@ -154,8 +154,6 @@ families! {
         "Requests to add or change a session that were refused.";
     SESSIONS_ENDED: Counter "voxlane_sessions_ended_total" ["reason"]
         "Sessions that ended, by reason.";
-    KEYS_READY: Counter "voxlane_keys_ready_total" []
-        "Expanded keys that stood ready for a session that had them before, so that they were not derived again.";
     SESSION_MEMORY: Gauge "voxlane_session_memory_bytes" []
         "Hugepage memory that holds the streams' state and keys, all of it taken at start.";
     TAP_RECORDS: Counter "voxlane_tap_records_total" ["worker"]
@@ -166,6 +164,8 @@ families! {
         "Bytes that the tap has written to its files.";
     TAP_FILES: Counter "voxlane_tap_files_total" ["outcome"]
         "Files of the tap: begun, completed (under their final name), failed, or recovered (left by an earlier run, and completed at start).";
+    CLOCK_JUMPS: Counter "voxlane_clock_jumps_total" []
+        "Times that the time-stamp counter and the kernel's monotonic clock went apart by more than 0.1 s at once; the log has by how much, and a poll gap of that length is no stall.";
     READY: Gauge "voxlane_ready" []
         "1 if the gateway forwards traffic, 0 while it starts or drains; the same as the status of /ready.";
     BUILD_INFO: Gauge "voxlane_build_info" ["version", "dpdk", "crypto"]

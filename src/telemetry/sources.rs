@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::counters::{QueueCounters, WorkerCounters};
+use super::counters::{Counter, QueueCounters, WorkerCounters};
 use super::pool_counters::PoolUse;
 use crate::session::EndReason;
 use crate::tap::TapCounters;
@@ -44,6 +44,8 @@ pub struct Telemetry {
     pub session_memory: u64,
     /// What the media tap counts.
     pub tap: Arc<TapCounters>,
+    /// Times that the time-stamp counter and the kernel's monotonic clock disagreed. Written by the control thread.
+    pub clock_jumps: Arc<Counter>,
     /// Whether the gateway forwards traffic: false while it starts and once it drains.
     pub ready: Read<bool>,
 }
@@ -129,8 +131,6 @@ pub struct SessionChanges {
     pub refused: u64,
     /// Ends, by [`EndReason::index`].
     pub ended: [u64; EndReason::ALL.len()],
-    /// Expanded keys that stood ready.
-    pub keys_ready: u64,
 }
 
 /// One count of the host side.

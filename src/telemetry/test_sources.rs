@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::counters::{QueueCounters, WorkerCounters};
+use super::counters::{Counter, QueueCounters, WorkerCounters};
 use super::pool_counters::PoolUse;
 use super::sources::*;
 use super::stage_clock::Stage;
@@ -58,13 +58,17 @@ pub(crate) fn fed(ready: &Arc<AtomicBool>) -> Telemetry {
             HostEntry { kind: "arp", outcome: "answered", read: Box::new(|| 2001) },
             HostEntry { kind: "icmp", outcome: "limited", read: Box::new(|| 2002) },
         ],
+        clock_jumps: Arc::new({
+            let jumps = Counter::new();
+            jumps.add(6);
+            jumps
+        }),
         sessions: Box::new(|| 10_000),
         session_changes: Box::new(|| SessionChanges {
             added: 3001,
             changed: 3002,
             refused: 3003,
             ended: [3010, 3011, 3012, 3013, 3014],
-            keys_ready: 3004,
         }),
         session_memory: 5_504,
         tap: Arc::new(tap()),

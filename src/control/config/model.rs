@@ -263,6 +263,10 @@ pub enum RtcpPolicy {
 
 /// How a leg's packets are protected.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every leg is sealed, and a box more would cost each of them"
+)]
 pub enum Protection {
     /// Plain RTP and RTCP, by the operator's explicit `suite = "none"`.
     Plain,

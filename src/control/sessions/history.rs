@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::session::EndReason;
 
 /// The ends of the latest sessions.
 #[derive(Debug)]
 pub(super) struct History {
-    ends: HashMap<String, (EndReason, u64)>,
+    ends: HashMap<String, (EndReason, u64), RandomState>,
     /// Oldest first; a name that ended again is in it twice.
     order: VecDeque<(String, u64)>,
     capacity: usize,
@@ -16,7 +18,7 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn new(capacity: usize) -> Self {
-        History { ends: HashMap::new(), order: VecDeque::new(), capacity, number: 0 }
+        History { ends: HashMap::default(), order: VecDeque::new(), capacity, number: 0 }
     }
 
     pub(super) fn add(&mut self, name: String, reason: EndReason) {

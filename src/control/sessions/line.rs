@@ -114,3 +114,26 @@ impl Resting {
 fn rounds_after(workers: &[Arc<WorkerShared>], rounds: u64) -> Vec<u64> {
     workers.iter().map(|worker| worker.rounds() + rounds).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fastpath::control_link::{DEPTH, control_link};
+    use crate::session::StreamId;
+
+    #[test]
+    fn what_finds_no_room_waits_and_keeps_its_order() {
+        let (control, mut worker) = control_link();
+        let mut line = Line::new(control);
+        for number in 0..DEPTH as u32 + 3 {
+            line.send(Command::SetTap(StreamId(number), None));
+        }
+        assert_eq!((line.waiting(), line.flush()), (3, false));
+        let mut came = Vec::new();
+        while let Some(Command::SetTap(stream, None)) = worker.take() {
+            came.push(stream.0);
+            line.flush();
+        }
+        assert_eq!((line.waiting(), came), (0, (0..DEPTH as u32 + 3).collect()));
+    }
+}

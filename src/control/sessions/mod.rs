@@ -158,8 +158,6 @@ pub(super) struct SessionCounts {
     pub(super) pool: [AtomicU64; 6],
     /// The same of the expanded keys in the sessions' rows.
     pub(super) codecs: [AtomicU64; 6],
-    /// Expanded keys that stood ready for a session that had them before.
-    pub(super) keys_ready: AtomicU64,
 }
 
 impl SessionCounts {

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::session::{Profile, ProfileId};
 
 #[derive(Debug)]
 pub(super) struct ProfileBook {
-    ids: HashMap<Profile, ProfileId>,
+    ids: HashMap<Profile, ProfileId, RandomState>,
     /// By number: the profile and its streams.
     entries: Vec<(Profile, u32)>,
     free: Vec<ProfileId>,
@@ -15,7 +17,7 @@ pub(super) struct ProfileBook {
 
 impl ProfileBook {
     pub(super) fn new(capacity: usize) -> Self {
-        ProfileBook { ids: HashMap::new(), entries: Vec::new(), free: Vec::new(), capacity }
+        ProfileBook { ids: HashMap::default(), entries: Vec::new(), free: Vec::new(), capacity }
     }
 
     /// The number of a profile for one more stream, and whether the worker has to be told what it stands for. `None`
