@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock_watch;
 pub mod config;
 #[cfg(feature = "fault-injection")]
 pub mod fault_console;

@@ -11,8 +11,8 @@ use crate::dpdk::frame_pool::BucketAccount;
 use crate::dpdk::{Eal, Mempool, Port};
 use crate::tap::TapCounters;
 use crate::telemetry::{
-    Balance, BuildInfo, HostEntry, PoolEntry, PoolUse, PortEntry, PortReading, QueueCounters, QueueEntry,
-    SessionChanges, Telemetry, WorkerCounters, WorkerEntry,
+    Balance, BuildInfo, Counter, HostEntry, PoolEntry, PoolUse, PortEntry, PortReading, QueueCounters,
+    QueueEntry, SessionChanges, Telemetry, WorkerCounters, WorkerEntry,
 };
 
 /// A port that metrics may look at until control takes it to close it.
@@ -38,6 +38,7 @@ pub(super) struct Sources<'a> {
     pub(super) host: Vec<Arc<HostCounts>>,
     pub(super) sessions: Arc<SessionCounts>,
     pub(super) tap: Arc<TapCounters>,
+    pub(super) clock_jumps: Arc<Counter>,
     pub(super) ready: Arc<AtomicBool>,
 }
 
@@ -56,6 +57,7 @@ pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
         host,
         sessions,
         tap,
+        clock_jumps,
         ready,
     } = sources;
     let buffer_pools = buffers.into_iter().enumerate().map(|(number, (pool, kept))| {
@@ -101,12 +103,12 @@ pub(super) fn telemetry(sources: Sources<'_>) -> Telemetry {
                 changed: SessionCounts::value(&counts.changed),
                 refused: SessionCounts::value(&counts.refused),
                 ended: counts.ended.each_ref().map(SessionCounts::value),
-                keys_ready: SessionCounts::value(&counts.keys_ready),
             })
         },
         sessions: Box::new(move || SessionCounts::value(&sessions.active)),
         session_memory,
         tap,
+        clock_jumps,
         ready: Box::new(move || ready.load(Ordering::Acquire)),
     }
 }

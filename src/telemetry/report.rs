@@ -34,6 +34,9 @@ pub struct FinalReport {
     pub total: Balance,
     /// Frames dropped by reason over all queues; only reasons that occurred.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Frames that were forwarded although there was a reason not to, because their session counts only, by reason over all
+    /// queues; only reasons that occurred. Part of the balance as what became of them otherwise.
+    pub tolerated: BTreeMap<&'static str, u64>,
     /// Latency over all queues; absent if nothing was forwarded.
     pub latency: Option<LatencyReport>,
     /// Every pool.
@@ -62,6 +65,8 @@ pub struct QueueReport {
     pub originated: u64,
     /// Frames dropped by reason; only reasons that occurred.
     pub dropped_by_reason: BTreeMap<&'static str, u64>,
+    /// Frames tolerated by reason; only reasons that occurred.
+    pub tolerated_by_reason: BTreeMap<&'static str, u64>,
     /// Absent if nothing was forwarded.
     pub latency: Option<LatencyReport>,
     /// Absent if the queue was not polled twice after the warm-up.
@@ -150,10 +155,8 @@ impl FinalReport {
                 QueueReport::of(queue, &of_queue, tsc_hz)
             })
             .collect();
-        let mut dropped = BTreeMap::new();
-        for (reason, frames) in queues.iter().flat_map(|queue| &queue.dropped_by_reason) {
-            *dropped.entry(*reason).or_insert(0) += frames;
-        }
+        let dropped = sum(queues.iter().map(|queue| &queue.dropped_by_reason));
+        let tolerated = sum(queues.iter().map(|queue| &queue.tolerated_by_reason));
         let mut report = Self {
             version: telemetry.build.version.clone(),
             duration_seconds: telemetry.started_at.elapsed().as_secs_f64(),
@@ -161,6 +164,7 @@ impl FinalReport {
             total: queues.iter().map(|queue| queue.balance).sum(),
             queues,
             dropped,
+            tolerated,
             latency: LatencyReport::of(&latency, tsc_hz),
             pools: telemetry.pools.iter().map(PoolReport::of).collect(),
             workers: telemetry.workers.iter().map(WorkerReport::of).collect(),
@@ -207,15 +211,27 @@ impl QueueReport {
             balance,
             exact: balance.is_exact(),
             originated: entry.counters.originated_packets.value(),
-            dropped_by_reason: DropReason::ALL
-                .iter()
-                .map(|&reason| (reason.label(), entry.counters.dropped_for(reason)))
-                .filter(|&(_, frames)| frames > 0)
-                .collect(),
+            dropped_by_reason: by_reason(|reason| entry.counters.dropped_for(reason)),
+            tolerated_by_reason: by_reason(|reason| entry.counters.tolerated_for(reason)),
             latency: LatencyReport::of(latency, tsc_hz),
             poll_gap: PollGapReport::of(&entry.counters.poll_gap, tsc_hz),
         }
     }
+}
+
+/// Counts by reason; only reasons that occurred.
+fn by_reason(count: impl Fn(DropReason) -> u64) -> BTreeMap<&'static str, u64> {
+    let counts = DropReason::ALL.iter().map(|&reason| (reason.label(), count(reason)));
+    counts.filter(|&(_, frames)| frames > 0).collect()
+}
+
+/// The sum over all queues.
+fn sum<'c>(queues: impl Iterator<Item = &'c BTreeMap<&'static str, u64>>) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::new();
+    for (reason, frames) in queues.flatten() {
+        *all.entry(*reason).or_insert(0) += frames;
+    }
+    all
 }
 
 impl LatencyReport {
@@ -359,6 +375,9 @@ impl fmt::Display for FinalReport {
         row("all", "", "", &self.total)?;
         for (reason, frames) in &self.dropped {
             writeln!(f, "dropped {reason}: {frames}")?;
+        }
+        for (reason, frames) in &self.tolerated {
+            writeln!(f, "tolerated {reason}: {frames}")?;
         }
         if let Some(latency) = &self.latency {
             writeln!(f, "latency RX to TX: {latency}")?;

@@ -27,14 +27,27 @@ fn a_drained_gateway_is_clean_and_says_so() {
     assert_eq!(report.total.tx, 3_000);
     assert_eq!(report.total.handed_in, 60);
     assert_eq!(report.dropped.len(), DropReason::COUNT);
-    assert_eq!(report.dropped["srtp_auth_failed"], 3 * (100 + DropReason::SrtpAuthFailed.index() as u64));
+    let auth_failed = DropReason::SrtpAuthFailed.index() as u64;
+    assert_eq!(report.dropped["srtp_auth_failed"], 3 * (100 + auth_failed));
+    // Forwarded all the same, so not in the balance.
+    assert_eq!(report.tolerated.len(), DropReason::COUNT);
+    assert_eq!(report.tolerated["srtp_auth_failed"], 3 * (200 + auth_failed));
     let text = report.to_string();
     assert!(text.contains("pool rx: full again, 8192 objects\n"), "{text}");
+    assert!(text.contains(&format!("\ntolerated srtp_auth_failed: {}\n", 3 * (200 + auth_failed))), "{text}");
     assert_eq!(text.matches("  exact\n").count(), 4, "three queues and the sum: {text}");
     assert!(
         !text.chars().collect::<Vec<_>>().windows(4).any(|w| w.iter().all(char::is_ascii_uppercase)),
         "{text}"
     );
+}
+
+#[test]
+fn what_was_never_tolerated_is_not_told() {
+    let mut telemetry = drained();
+    telemetry.queues.clear();
+    let report = FinalReport::collect(&telemetry);
+    assert!(report.tolerated.is_empty() && !report.to_string().contains("tolerated"), "{report}");
 }
 
 #[test]
@@ -84,6 +97,8 @@ fn json_holds_what_the_table_holds() {
     assert_eq!(json["queues"][1]["exact"], true);
     assert_eq!(json["queues"][1]["originated"], 17);
     assert_eq!(json["queues"][1]["dropped_by_reason"]["frame_segmented"], 100);
+    assert_eq!(json["queues"][1]["tolerated_by_reason"]["frame_segmented"], 200);
+    assert_eq!(json["tolerated"]["frame_segmented"], 600);
     assert_eq!(json["total"]["rx"], report.total.rx);
     assert_eq!(json["dropped"]["frame_segmented"], 300);
     assert_eq!(json["latency"]["max_ns"], 2_345_678);
