@@ -43,7 +43,8 @@ pub use panic_note::{PanicNote, install_hook as install_panic_hook};
 pub use pipeline::{Pipeline, PipelinePort, Sink};
 pub use transmit::{TX_ATTEMPTS, Transmitter};
 pub use warm_up::WarmUp;
-pub use worker::{LearnEvent, Punt, Worker, WorkerPort, WorkerShared};
+pub use worker::shared::{LearnEvent, Punt, WorkerShared};
+pub use worker::{HandoverEnds, Worker, WorkerPort};
 
 /// Most frames in a burst.
 pub const BURST: usize = crate::dpdk::MAX_BURST;

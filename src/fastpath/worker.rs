@@ -19,91 +19,37 @@
 //! | tap arena (`dpdk::arena`) | this worker | recorder |
 //! | hand-over rings ([`handover`](super::handover)) | one other worker each | this worker, each round |
 
+mod io;
+pub mod shared;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use crossbeam::queue::ArrayQueue;
+use io::Io;
+use shared::WorkerShared;
 
 use super::control_link::WorkerEnd;
 use super::faults::{self, Point};
-use super::frame::{Authenticated, Matched, Sealed};
+use super::frame::Matched;
 use super::handover::{Inbox, Outbox};
-use super::pipeline::{Pipeline, PipelinePort, Sink};
+use super::pipeline::{Pipeline, PipelinePort};
 use super::timer_clock::TimerClock;
-use super::{BURST, Burst, DropReason, Frame, PanicNote, Transmitter, WarmUp, install_panic_hook};
+use super::{BURST, Burst, DropReason, Frame, Transmitter, WarmUp, install_panic_hook};
 use crate::dpdk::{self, HeapWatch, Mbuf, Poller, RxQueue, cycles, lockdown};
-use crate::session::{Blamed, Ended, Endpoint, StreamId};
 use crate::srtp::Provider;
-use crate::tap::{TapTag, TapWriter};
-use crate::telemetry::{
-    Balance, EventKind, FlightRecorder, QueueCounters, Stage, StageClock, WorkerCounters,
-};
+use crate::tap::TapWriter;
+use crate::telemetry::{Balance, EventKind, QueueCounters, Stage, StageClock};
 
 /// Rounds over all queues between two looks at what control wants.
 const HOUSEKEEPING_ROUNDS: u64 = 32;
 /// Changes to sessions that a worker makes between two bursts. Each touches a few lines that another core wrote last:
 /// more of them would be a pause.
-const COMMANDS_PER_ROUND: usize = 4;
+const COMMANDS_PER_ROUND: usize = 8;
 /// Rounds without a frame after which a draining worker is done.
 const DRAIN_EMPTY_ROUNDS: u32 = 2_000;
-/// Panics after which the worker gives up, so that the supervisor restarts the process: each has put a stream out of
-/// service or has no stream to blame, and a fresh start is better than a gateway that shrinks.
-const PANIC_LIMIT: u64 = 16;
 /// Rounds before anything is held against the worker: its code and its streams come into the caches.
 const WARM_UP_ROUNDS: u64 = 4096;
-
-/// What control and other threads share with one worker.
-pub struct WorkerShared {
-    /// [`RUN`](Self::RUN), [`DRAIN`](Self::DRAIN), [`STOP`](Self::STOP) or [`WAIT`](Self::WAIT).
-    phase: AtomicU8,
-    /// 0, [`WARM`](Self::WARM) or [`READY`](Self::READY).
-    warmth: AtomicU8,
-    /// Frames for the host side.
-    pub punts: ArrayQueue<Punt>,
-    /// Sources that authenticated and differ from their stream's remote.
-    pub learned: ArrayQueue<LearnEvent>,
-    /// Sessions whose time is over.
-    pub ended: ArrayQueue<Ended>,
-    /// How many rounds it has begun: what it looked up before is forgotten by then.
-    rounds: AtomicU64,
-    /// The clock of its sessions' timers, in ticks ([`TICKS_PER_SECOND`](crate::session::TICKS_PER_SECOND)).
-    now: AtomicU32,
-    /// Frames that the host side sends, with the index of their port.
-    pub originated: ArrayQueue<(u8, Mbuf)>,
-    /// What its first unreported panic said.
-    pub panic_note: Arc<PanicNote>,
-    /// What it did last.
-    pub flight: FlightRecorder,
-    /// Streams that it put out of service.
-    pub quarantined: ArrayQueue<StreamId>,
-    /// What is to go wrong.
-    #[cfg(any(test, feature = "fault-injection"))]
-    pub faults: Arc<faults::Plan>,
-    /// What the worker counts about itself.
-    pub counters: Arc<WorkerCounters>,
-}
-
-/// A frame for the host side.
-pub struct Punt {
-    /// Index of the port that it arrived on.
-    pub port: u8,
-    /// The frame as received.
-    pub frame: Mbuf,
-}
-
-/// An authenticated packet came from a source that is not its stream's remote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LearnEvent {
-    /// The stream.
-    pub stream: StreamId,
-    /// Which of the sessions that had its place.
-    pub generation: u32,
-    /// The new source.
-    pub source: Endpoint,
-    /// Whether it is the source of RTCP.
-    pub is_rtcp: bool,
-}
 
 /// One port as one worker sees it.
 pub struct WorkerPort {
@@ -141,108 +87,6 @@ struct Rounds {
     idle: u32,
     /// From the end of the warm-up on.
     heap_watch: Option<HeapWatch>,
-}
-
-/// The sink of the worker's pipeline.
-struct Io {
-    shared: Arc<WorkerShared>,
-    /// Frames of other workers' streams.
-    outbox: Outbox<Frame<Mbuf, Matched>>,
-    /// By port index.
-    transmitters: Vec<Transmitter>,
-    /// Counters of the queue whose burst is in the stages.
-    arrival: Arc<QueueCounters>,
-    clock: StageClock,
-    tap: Option<TapWriter>,
-}
-
-impl WorkerShared {
-    const RUN: u8 = 0;
-    const DRAIN: u8 = 1;
-    const STOP: u8 = 2;
-    const WAIT: u8 = 3;
-
-    const WARM: u8 = 1;
-    const READY: u8 = 2;
-
-    /// Queues of the sizes that a worker needs.
-    pub fn new() -> Self {
-        WorkerShared {
-            phase: AtomicU8::new(Self::RUN),
-            warmth: AtomicU8::new(0),
-            punts: ArrayQueue::new(1024),
-            learned: ArrayQueue::new(1024),
-            ended: ArrayQueue::new(1024),
-            rounds: AtomicU64::new(0),
-            now: AtomicU32::new(1),
-            originated: ArrayQueue::new(256),
-            panic_note: Arc::default(),
-            flight: FlightRecorder::new(),
-            quarantined: ArrayQueue::new(PANIC_LIMIT as usize),
-            #[cfg(any(test, feature = "fault-injection"))]
-            faults: Arc::default(),
-            counters: Arc::default(),
-        }
-    }
-
-    /// How many rounds the worker has begun. What it did in earlier ones is seen by whoever reads this.
-    pub fn rounds(&self) -> u64 {
-        self.rounds.load(Ordering::Acquire)
-    }
-
-    /// The worker begins a round.
-    #[inline(always)]
-    pub(crate) fn begin_round(&self, round: u64) {
-        self.rounds.store(round, Ordering::Release);
-    }
-
-    /// The clock of the worker's sessions, in ticks ([`TICKS_PER_SECOND`](crate::session::TICKS_PER_SECOND)).
-    pub fn now(&self) -> u32 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    /// Asks a worker that is not launched yet to wait after its warm-up until [`WorkerShared::go`]: ports must not be
-    /// polled while they start.
-    pub fn wait(&self) {
-        self.phase.store(Self::WAIT, Ordering::Release);
-    }
-
-    /// Lets a worker that waits poll.
-    pub fn go(&self) {
-        self.phase.store(Self::RUN, Ordering::Release);
-    }
-
-    /// Whether the worker has relayed its own frames.
-    pub fn is_warm(&self) -> bool {
-        self.warmth.load(Ordering::Acquire) >= Self::WARM
-    }
-
-    /// Whether it has polled for a while, and locked itself out of the kernel if it is to: from here on everything is held
-    /// against it.
-    pub fn is_ready(&self) -> bool {
-        self.warmth.load(Ordering::Acquire) == Self::READY
-    }
-
-    /// Asks the worker to finish what its queues still hold and return.
-    pub fn drain(&self) {
-        self.phase.store(Self::DRAIN, Ordering::Release);
-    }
-
-    /// Whether the worker has caught so many panics that it has ended, or is about to.
-    pub fn has_given_up(&self) -> bool {
-        self.counters.panics.value() >= PANIC_LIMIT
-    }
-
-    /// Asks the worker to return at once.
-    pub fn stop(&self) {
-        self.phase.store(Self::STOP, Ordering::Release);
-    }
-}
-
-impl Default for WorkerShared {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl<P: Provider> Worker<P> {
@@ -550,65 +394,4 @@ fn count_lost(counters: &QueueCounters) -> u64 {
     let lost = Balance::of(counters).unaccounted().max(0) as u64;
     counters.count_dropped(DropReason::WorkerPanic, lost);
     lost
-}
-
-impl Io {
-    /// Counts a panic that was caught and tells control of it.
-    #[cold]
-    fn note_panic(&mut self, blamed: Blamed, lost: u64) {
-        let WorkerShared { counters, flight, quarantined, .. } = &*self.shared;
-        counters.panics.add(1);
-        let now = dpdk::cycles();
-        let stream = match blamed {
-            Blamed::Stream(id) => u64::from(id.0),
-            Blamed::Nobody | Blamed::Batch(_) => u64::MAX,
-        };
-        flight.record(now, EventKind::PanicCaught, lost, stream);
-        if let Blamed::Stream(id) = blamed {
-            counters.quarantined_streams.add(1);
-            flight.record(now, EventKind::StreamQuarantined, stream, counters.panics.value());
-            // There is room for as many as there can be panics.
-            let _ = quarantined.push(id);
-        }
-    }
-}
-
-impl Sink<Mbuf> for Io {
-    #[inline]
-    fn punt(&mut self, port: u8, buffer: Mbuf) -> bool {
-        self.shared.punts.push(Punt { port, frame: buffer }).is_ok()
-    }
-
-    #[inline]
-    fn hand_over(&mut self, worker: u16, port: u8, frame: Frame<Mbuf, Matched>) -> bool {
-        self.outbox.push(worker, port, frame)
-    }
-
-    #[inline]
-    fn transmit(&mut self, frame: Frame<Mbuf, Sealed>) {
-        // Templates are built for existing ports only; a frame for none would show up in the balance.
-        if let Some(transmitter) = self.transmitters.get_mut(usize::from(frame.port())) {
-            transmitter.push(frame, &self.arrival);
-        }
-    }
-
-    #[inline]
-    fn learned(&mut self, sender: &Authenticated, generation: u32) {
-        let Authenticated { stream, source, is_rtcp } = *sender;
-        let event = LearnEvent { stream, generation, source, is_rtcp };
-        // A full queue costs nothing: the stream's next packet reports again.
-        let _ = self.shared.learned.push(event);
-    }
-
-    #[inline]
-    fn tap(&mut self, tag: TapTag, is_rtcp: bool, rx_cycles: u64, packet: &[u8]) {
-        if let Some(tap) = &mut self.tap {
-            tap.record(tag, is_rtcp, rx_cycles, packet);
-        }
-    }
-
-    #[inline(always)]
-    fn enter(&mut self, stage: Stage, frames: usize) {
-        self.clock.enter(stage, frames);
-    }
 }

@@ -117,3 +117,21 @@ fn its_reports_go_under_the_known_name() {
     assert_eq!((opened.index, opened.ssrc), (8, SSRC));
     assert_eq!(packet[..opened.len], receiver_report()[..]);
 }
+
+/// A loop, or a collision, is with what the other leg is sent, under whatever SSRC that came.
+#[test]
+fn what_the_gateway_sends_collides_and_not_what_it_was_made_from() {
+    let mut scene = Scene::new();
+    let back = StreamId(1);
+    let collides = |scene: &Scene| [SSRC, OTHER].map(|ssrc| scene.pipeline.streams.collides(back, ssrc));
+    let mut sender = RtpOutbound::<AesGcmProvider>::new(&key(Suite::AeadAes128Gcm, 1));
+    burst(&mut scene, &[packet(&mut sender, SSRC, 100, 5)], 1_000_000_000);
+    assert_eq!(collides(&scene), [true, false]);
+    let mut replacement = Replacement::new(StreamId(0), CLOCK, None, None);
+    scene.pipeline.streams.replace_source(&mut replacement);
+    assert_eq!(collides(&scene), [true, false], "the new source has sent nothing");
+    let mut other = RtpOutbound::<AesGcmProvider>::new(&key(Suite::AeadAes128Gcm, 1));
+    let (heard, _) = burst(&mut scene, &[packet(&mut other, OTHER, 7, 5)], 1_500_000_000);
+    assert_eq!(heard.len(), 1);
+    assert_eq!(collides(&scene), [true, false]);
+}
