@@ -25,10 +25,24 @@ const NANOSECONDS: u8 = 9;
 /// `epb_flags`: an inbound packet.
 const INBOUND: u32 = 1;
 const SNAP_LEN: u32 = 65_535;
+/// Octets of a packet's block besides the packet, at most: the block's fields, its options, Ethernet, IPv6 and UDP headers,
+/// padding.
+const BLOCK: u64 = 32 + 12 + 14 + 40 + 8 + 3;
+
+/// A packet that `leg` sent from `remote` to `local`, at `unix_ns`.
+pub(super) struct Captured<'p> {
+    pub(super) leg: Leg,
+    pub(super) local: SocketAddr,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) unix_ns: u64,
+    pub(super) packet: &'p [u8],
+}
 
 /// Encodes a capture; the octets are [taken](Capture::take) and written by somebody else.
 pub(super) struct Capture {
     writer: PcapNgWriter<Vec<u8>>,
+    /// Octets taken so far.
+    taken: u64,
 }
 
 impl Capture {
@@ -58,18 +72,17 @@ impl Capture {
             };
             writer.write_pcapng_block(interface)?;
         }
-        Ok(Capture { writer })
+        Ok(Capture { writer, taken: 0 })
     }
 
-    /// Adds a packet that `leg` sent from `remote` to `local`, at `unix_ns`.
-    pub(super) fn packet(
-        &mut self,
-        leg: Leg,
-        local: SocketAddr,
-        remote: Option<SocketAddr>,
-        unix_ns: u64,
-        packet: &[u8],
-    ) -> Result<(), PcapError> {
+    /// Octets that the capture has at most with another packet.
+    pub(super) fn len_with(&self, captured: &Captured<'_>) -> u64 {
+        self.taken + self.writer.get_ref().len() as u64 + BLOCK + captured.packet.len() as u64
+    }
+
+    /// Adds a packet.
+    pub(super) fn packet(&mut self, captured: &Captured<'_>) -> Result<(), PcapError> {
+        let &Captured { leg, local, remote, unix_ns, packet } = captured;
         let data = datagram(local, remote, leg, packet);
         let block = EnhancedPacketBlock {
             interface_id: leg.index() as u32,
@@ -83,7 +96,9 @@ impl Capture {
 
     /// What was encoded since the last call.
     pub(super) fn take(&mut self, out: &mut Vec<u8>) {
-        out.append(self.writer.get_mut());
+        let octets = self.writer.get_mut();
+        self.taken += octets.len() as u64;
+        out.append(octets);
     }
 }
 

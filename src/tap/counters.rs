@@ -11,7 +11,7 @@ pub enum Loss {
     NoBlock,
     /// The record came after its tap had ended.
     NoSession,
-    /// The file has `[tap] max_file_mib`.
+    /// The packet alone is more than `[tap] max_file_mib`; never with the least that can be configured.
     FileLimit,
     /// The directory has `[tap] max_total_mib`.
     TotalLimit,

@@ -20,7 +20,7 @@ use super::recover;
 pub(super) const PARTIAL: &str = ".partial";
 
 /// How long a directory that was found full is believed to be.
-const SURVEY: Duration = Duration::from_secs(2);
+pub(super) const SURVEY: Duration = Duration::from_secs(2);
 
 /// What the tap may take. Reaching a bound loses tap data, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct Directory {
     files: u64,
     bytes: u64,
     /// When they were last counted.
-    surveyed: Instant,
+    pub(super) surveyed: Instant,
     /// Incomplete files of an earlier run that were completed.
     pub(super) recovered: u64,
 }
@@ -154,6 +154,11 @@ impl Directory {
         if fs::unlinkat(&self.fd, format!("{name}{PARTIAL}"), AtFlags::empty()).is_ok() {
             self.files = self.files.saturating_sub(1);
         }
+    }
+
+    /// Octets that a file may have.
+    pub(super) fn file_limit(&self) -> u64 {
+        self.limits.file_bytes
     }
 
     /// Reserves octets for a file that has `has` of them.

@@ -10,6 +10,7 @@
 //! | `writer` | the worker's end: one record for each packet of a tapped stream, or a count |
 //! | `recorder` | the thread: takes records out of the arenas and gives them to their sessions |
 //! | `session` | the files of one tapped session |
+//! | `output` | an encoder and the files that it fills one after the other |
 //! | `capture`, `ogg_opus`, `wav` | one encoder each: packets in, octets of the file out |
 //! | `reorder`, `timeline` | packets in RTP order, and where on the file's time line they belong |
 //! | `directory`, `partial_file`, `finisher`, `recover` | files: safely made, bounded, completed, or found incomplete |
@@ -26,6 +27,7 @@ mod counters;
 mod directory;
 mod finisher;
 mod ogg_opus;
+mod output;
 mod partial_file;
 mod record;
 mod recorder;

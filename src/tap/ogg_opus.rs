@@ -12,6 +12,9 @@ const PAGE: u64 = 48_000;
 const LONGEST: u32 = 5_760;
 /// CELT-only, full band, from 20 ms down to 2.5 ms: configuration and samples.
 const CELT: [(u8, u32); 4] = [(31, 960), (30, 480), (29, 240), (28, 120)];
+/// Octets of a page's header without its segment table, and segments of a page at most (RFC 3533 §6).
+const PAGE_HEADER: u64 = 27;
+const SEGMENTS: u64 = 255;
 
 /// Encodes an Ogg/Opus file.
 pub(super) struct OggOpus {
@@ -24,6 +27,9 @@ pub(super) struct OggOpus {
     /// Samples when the page was begun.
     page: u64,
     toc: u8,
+    /// Octets of all packets so far, and the segments that they fill.
+    octets: u64,
+    segments: u64,
 }
 
 impl OggOpus {
@@ -47,10 +53,32 @@ impl OggOpus {
             tags.extend((text.len() as u32).to_le_bytes());
             tags.extend(text.as_bytes());
         }
+        let (octets, segments) = ((head.len() + tags.len()) as u64, segments(&head) + segments(&tags));
         let mut writer = PacketWriter::new(Vec::new());
         writer.write_packet(head, serial, PacketWriteEndInfo::EndPage, 0)?;
         writer.write_packet(tags, serial, PacketWriteEndInfo::EndPage, 0)?;
-        Ok(OggOpus { writer, serial, held: None, end: 0, page: 0, toc })
+        Ok(OggOpus { writer, serial, held: None, end: 0, page: 0, toc, octets, segments })
+    }
+
+    /// Samples so far, at 48 kHz.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Packets that wait for the next one, or for the end: one or none.
+    pub(super) fn held(&self) -> u64 {
+        u64::from(self.held.is_some())
+    }
+
+    /// Octets that the file has at most if it ends with this packet.
+    pub(super) fn len_with(&self, position: u64, payload: &[u8]) -> u64 {
+        let gap = position.saturating_sub(self.end);
+        // All lengths of frames divide the longest packet; what is left takes one more and some of CELT's.
+        let fillers = if gap == 0 { 0 } else { gap / u64::from(LONGEST) + 2 + 2 * CELT.len() as u64 };
+        let segments = self.segments + fillers + segments(payload);
+        // One after each second, one when its segments are used up, one for each header and for the end.
+        let pages = (self.end + gap) / PAGE + segments / SEGMENTS + 4;
+        self.octets + 2 * fillers + payload.len() as u64 + segments + pages * PAGE_HEADER
     }
 
     /// Adds a packet that belongs at `position` in samples at 48 kHz. What is no Opus packet is left out.
@@ -85,9 +113,16 @@ impl OggOpus {
             self.writer.write_packet(held, self.serial, info, end)?;
         }
         self.end += u64::from(samples);
+        self.octets += packet.len() as u64;
+        self.segments += segments(&packet);
         self.held = Some((packet, self.end));
         Ok(())
     }
+}
+
+/// Segments that a packet fills: each of 255 octets but for the last.
+fn segments(packet: &[u8]) -> u64 {
+    packet.len() as u64 / SEGMENTS + 1
 }
 
 /// How long a packet lasts, in samples at 48 kHz (RFC 6716 §3.1, §3.2); `None` if it is none.

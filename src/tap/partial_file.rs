@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 
 use super::counters::{Loss, TapCounters};
 use super::directory::{Directory, loss};
-use super::finisher::{Finish, Finisher};
+use super::finisher::Finish;
+use super::output::Disk;
+use super::recover;
 
 /// Octets that are written together.
 const CHUNK: usize = 64 * 1024;
@@ -80,31 +82,53 @@ impl PartialFile {
         }
     }
 
-    /// Ends the file: `trailer` at its end, `header` over its start. The finisher does the rest.
+    /// Ends the file: `trailer`, in which `records` records are, at its end, `header` over its start. The finisher does the
+    /// rest.
     pub(super) fn finish(
         mut self,
-        directory: &mut Directory,
-        counters: &TapCounters,
-        trailer: &[u8],
+        disk: &mut Disk<'_>,
+        (trailer, records): (&[u8], u64),
         header: Option<&[u8]>,
-        finisher: &Finisher,
     ) -> Result<(), Lost> {
         self.buffer.extend_from_slice(trailer);
-        let outcome = self.flush(directory, counters);
-        if self.written == 0 {
-            directory.remove(&self.name);
+        self.records += records;
+        let outcome = self.flush(disk.directory, disk.counters);
+        if outcome.is_err() {
+            // The header says more than there is.
+            let _ = self.cut(disk);
             return outcome;
         }
         if let Some(header) = header
+            && self.written > 0
             && let Err(error) = self.file.write_all_at(header, 0)
         {
             tracing::warn!(file = %self.name, %error, "the header of a tap file cannot be completed");
         }
-        finisher.finish(Finish {
-            directory: std::sync::Arc::clone(&directory.fd),
+        self.hand_over(disk);
+        Ok(())
+    }
+
+    /// Ends the file where it is, because what follows cannot be added.
+    pub(super) fn cut(mut self, disk: &mut Disk<'_>) -> Result<(), Lost> {
+        let outcome = self.flush(disk.directory, disk.counters);
+        if self.written > 0
+            && let Err(error) = recover::complete(&self.file, &self.name, self.written)
+        {
+            tracing::warn!(file = %self.name, %error, "a tap file cannot be completed");
+        }
+        self.hand_over(disk);
+        outcome
+    }
+
+    fn hand_over(self, disk: &mut Disk<'_>) {
+        if self.written == 0 {
+            disk.directory.remove(&self.name);
+            return;
+        }
+        disk.finisher.finish(Finish {
+            directory: std::sync::Arc::clone(&disk.directory.fd),
             file: self.file,
             name: self.name,
         });
-        outcome
     }
 }

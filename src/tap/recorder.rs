@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use super::counters::{Loss, TapCounters};
 use super::directory::Directory;
 use super::finisher::Finisher;
+use super::output::Disk;
 use super::record::{Head, Leg};
-use super::session::{Disk, TapPlan, TapSession};
+use super::session::{TapPlan, TapSession};
 use crate::dpdk::{arena, cycles};
 
 /// How long the thread sleeps when there was nothing to do.

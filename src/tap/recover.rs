@@ -45,12 +45,7 @@ fn one(directory: &OwnedFd, partial: &str, name: &str) -> io::Result<Option<u64>
         return Err(io::Error::other("no regular file"));
     }
     let len = found.st_size as u64;
-    let whole = match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("pcapng") => whole_units(&file, len, pcapng_block)?,
-        Some("ogg") => whole_units(&file, len, ogg_page)?,
-        Some("wav") => complete_wav(&file, len)?,
-        _ => return Err(io::Error::other("no name of the tap")),
-    };
+    let whole = complete(&file, name, len)?;
     if whole == 0 {
         if len > 0 {
             return Err(io::Error::other("nothing whole in it"));
@@ -62,6 +57,16 @@ fn one(directory: &OwnedFd, partial: &str, name: &str) -> io::Result<Option<u64>
     file.sync_all()?;
     finisher::rename(directory, name)?;
     Ok(Some(whole))
+}
+
+/// Makes the file with that name, and with `len` octets, say what it holds; how many octets of it are whole then.
+pub(super) fn complete(file: &File, name: &str, len: u64) -> io::Result<u64> {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("pcapng") => whole_units(file, len, pcapng_block),
+        Some("ogg") => whole_units(file, len, ogg_page),
+        Some("wav") => complete_wav(file, len),
+        _ => Err(io::Error::other("no name of the tap")),
+    }
 }
 
 /// How many octets at the start of the file are whole units, whose lengths `unit` reads.

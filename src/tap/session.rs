@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::capture::Capture;
+use super::capture::{Capture, Captured};
 use super::codecs::{Codec, Codecs};
-use super::counters::{Loss, TapCounters};
-use super::directory::{Directory, sanitized, utc};
-use super::finisher::Finisher;
+use super::counters::Loss;
+use super::directory::{sanitized, utc};
 use super::ogg_opus::OggOpus;
-use super::partial_file::{Lost, PartialFile};
+use super::output::{Disk, Encoder, Output};
 use super::record::{Head, Leg};
 use super::recorder::Formats;
 use super::reorder::{AudioPacket, Reorder};
@@ -17,12 +16,8 @@ use super::wav::Wav;
 use crate::dpdk::cycles_to_ns;
 use crate::wire::rtp;
 
-/// How long no file is tried after one could not be begun or written, in nanoseconds.
-const RETRY_NS: u64 = 5_000_000_000;
 /// A pause after which a direction's audio goes on in another file, in seconds: no file holds hours of silence.
 const LONGEST_PAUSE_S: u64 = 600;
-/// Files of one kind that a session may have: a sender that changes its codec with each packet fills no directory.
-const MOST_PARTS: u32 = 32;
 
 /// What control says of a session to be tapped.
 #[derive(Debug, Clone)]
@@ -54,15 +49,6 @@ pub struct TapLeg {
     pub rtcp_remote: Option<SocketAddr>,
     /// What the payload types mean that the leg sends.
     pub codecs: Codecs,
-}
-
-/// What the encoders write through.
-pub(super) struct Disk<'d> {
-    pub(super) directory: &'d mut Directory,
-    pub(super) finisher: &'d Finisher,
-    pub(super) counters: &'d TapCounters,
-    /// Of the recorder's own clock.
-    pub(super) now_ns: u64,
 }
 
 pub(super) struct TapSession {
@@ -105,12 +91,8 @@ impl TapSession {
             };
             let unix_ns = self.plan.started_unix_ns + since_ns;
             let session = &self.plan.session;
-            let encode = |capture: &mut Capture, out: &mut Vec<u8>| {
-                // It writes into memory.
-                let _ = capture.packet(leg, local, remote, unix_ns, packet);
-                capture.take(out);
-            };
-            self.capture.write(disk, "pcapng", |_| Capture::new(session).ok(), encode);
+            let record = Captured { leg, local, remote, unix_ns, packet };
+            self.capture.write(disk, "pcapng", &record, |_| Capture::new(session).ok());
         }
         if self.formats.audio && !head.is_rtcp {
             let title = format!("TITLE={} leg {}", self.plan.session, leg.label());
@@ -149,6 +131,8 @@ struct Track {
     reorder: Reorder,
     codec: Option<Codec>,
     timeline: Timeline,
+    /// Where on the time line the file begins.
+    base: u64,
     output: Output<Audio>,
 }
 
@@ -158,6 +142,7 @@ impl Track {
             reorder: Reorder::default(),
             codec: None,
             timeline: Timeline::new(1),
+            base: 0,
             output: Output::new(name),
         }
     }
@@ -191,20 +176,41 @@ impl Track {
                 self.output.finish(disk);
                 self.codec = Some(codec);
             }
-            if !self.output.is_open() {
-                self.timeline = Timeline::new(codec.clock_rate());
+            if self.output.encoder().is_none() {
+                self.begin(codec);
             }
             let (before, mut position) = self.timeline.step(packet.ssrc, packet.timestamp, packet.arrival_ns);
             if position.saturating_sub(before) > LONGEST_PAUSE_S * u64::from(codec.clock_rate()) {
                 self.output.finish(disk);
-                self.timeline = Timeline::new(codec.clock_rate());
+                self.begin(codec);
                 (_, position) = self.timeline.step(packet.ssrc, packet.timestamp, packet.arrival_ns);
             }
             let make = |part| Audio::new(codec, packet.ssrc ^ part, &packet.payload, title);
-            let encode = |audio: &mut Audio, out: &mut Vec<u8>| audio.packet(position, &packet.payload, out);
-            self.output.write(disk, codec.extension(), make, encode);
+            let mut piece = Piece { position: position.saturating_sub(self.base), payload: &packet.payload };
+            if self.output.is_full_for(&piece, disk) {
+                // The next file goes on where this one ends: one after the other they are the whole call.
+                self.base += self.output.encoder().map_or(0, Audio::end_position);
+                piece.position = position.saturating_sub(self.base);
+                self.output.turn(disk);
+                if make(0).is_some_and(|audio| audio.len_with(&piece) > disk.directory.file_limit()) {
+                    // But for silence that would fill a file by itself.
+                    (self.base, piece.position) = (position, 0);
+                }
+            }
+            self.output.write(disk, codec.extension(), &piece, make);
         }
     }
+
+    /// Time begins anew, with another file.
+    fn begin(&mut self, codec: Codec) {
+        (self.timeline, self.base) = (Timeline::new(codec.clock_rate()), 0);
+    }
+}
+
+/// A payload, and where in its file it belongs, in ticks of the RTP clock.
+struct Piece<'p> {
+    position: u64,
+    payload: &'p [u8],
 }
 
 enum Audio {
@@ -222,33 +228,64 @@ impl Audio {
         }
     }
 
-    fn packet(&mut self, position: u64, payload: &[u8], out: &mut Vec<u8>) {
+    /// How far the file has come, in ticks of the RTP clock.
+    fn end_position(&self) -> u64 {
         match self {
-            Audio::Opus(opus) => {
-                let _ = opus.packet(position, payload, out);
-            }
-            Audio::Wav(wav, is_new) => {
-                if std::mem::take(is_new) {
-                    out.extend(wav.header());
-                }
-                wav.packet(position, payload, out);
-            }
+            Audio::Opus(opus) => opus.end(),
+            Audio::Wav(wav, _) => wav.frames(),
         }
     }
 }
 
-/// What ends a file: octets at its end, octets over its start.
-trait Encoder {
-    fn end(&mut self) -> (Vec<u8>, Option<Vec<u8>>);
-}
-
 impl Encoder for Capture {
+    type Record<'r> = Captured<'r>;
+
+    fn len_with(&self, record: &Captured<'_>) -> u64 {
+        self.len_with(record)
+    }
+
+    fn add(&mut self, record: &Captured<'_>, out: &mut Vec<u8>) {
+        // It writes into memory.
+        let _ = self.packet(record);
+        self.take(out);
+    }
+
     fn end(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
         (Vec::new(), None)
     }
 }
 
 impl Encoder for Audio {
+    type Record<'r> = Piece<'r>;
+
+    fn len_with(&self, piece: &Piece<'_>) -> u64 {
+        match self {
+            Audio::Opus(opus) => opus.len_with(piece.position, piece.payload),
+            Audio::Wav(wav, _) => wav.len_with(piece.position, piece.payload),
+        }
+    }
+
+    fn add(&mut self, piece: &Piece<'_>, out: &mut Vec<u8>) {
+        match self {
+            Audio::Opus(opus) => {
+                let _ = opus.packet(piece.position, piece.payload, out);
+            }
+            Audio::Wav(wav, is_new) => {
+                if std::mem::take(is_new) {
+                    out.extend(wav.header());
+                }
+                wav.packet(piece.position, piece.payload, out);
+            }
+        }
+    }
+
+    fn held(&self) -> u64 {
+        match self {
+            Audio::Opus(opus) => opus.held(),
+            Audio::Wav(..) => 0,
+        }
+    }
+
     fn end(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
         match self {
             Audio::Opus(opus) => {
@@ -257,115 +294,6 @@ impl Encoder for Audio {
                 (trailer, None)
             }
             Audio::Wav(wav, _) => (wav.trailer().to_vec(), Some(wav.header())),
-        }
-    }
-}
-
-/// An encoder and the file that it fills, from the first record on.
-struct Output<E> {
-    name: String,
-    open: Option<(E, PartialFile)>,
-    /// Why there is none, and until when none is tried.
-    closed: Option<(Loss, u64)>,
-    parts: u32,
-}
-
-impl<E: Encoder> Output<E> {
-    fn new(name: String) -> Self {
-        Output { name, open: None, closed: None, parts: 0 }
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// Encodes one record and adds it, or counts it as lost.
-    fn write(
-        &mut self,
-        disk: &mut Disk<'_>,
-        extension: &str,
-        make: impl FnOnce(u32) -> Option<E>,
-        encode: impl FnOnce(&mut E, &mut Vec<u8>),
-    ) {
-        if self.open.is_none()
-            && let Err(reason) = self.begin(disk, extension, make)
-        {
-            disk.counters.count_lost(reason, 1);
-            return;
-        }
-        let Some((encoder, file)) = &mut self.open else { return };
-        let mut octets = Vec::new();
-        encode(encoder, &mut octets);
-        if let Err(lost) = file.append(disk.directory, disk.counters, &octets, 1) {
-            self.give_up(lost, disk);
-        }
-    }
-
-    fn begin(
-        &mut self,
-        disk: &mut Disk<'_>,
-        extension: &str,
-        make: impl FnOnce(u32) -> Option<E>,
-    ) -> Result<(), Loss> {
-        if let Some((reason, until)) = self.closed
-            && disk.now_ns < until
-        {
-            return Err(reason);
-        }
-        if self.parts >= MOST_PARTS {
-            return Err(Loss::FileCount);
-        }
-        let name = match self.parts {
-            0 => format!("{}.{extension}", self.name),
-            part => format!("{}-{}.{extension}", self.name, part + 1),
-        };
-        let encoder = make(self.parts).ok_or(Loss::WriteError)?;
-        match PartialFile::create(disk.directory, name) {
-            Ok(file) => {
-                disk.counters.files_begun.add(1);
-                self.parts += 1;
-                self.closed = None;
-                self.open = Some((encoder, file));
-                Ok(())
-            }
-            Err(reason) => {
-                self.closed = Some((reason, disk.now_ns + RETRY_NS));
-                Err(reason)
-            }
-        }
-    }
-
-    fn flush(&mut self, disk: &mut Disk<'_>) {
-        if let Some((_, file)) = &mut self.open
-            && let Err(lost) = file.flush(disk.directory, disk.counters)
-        {
-            self.give_up(lost, disk);
-        }
-    }
-
-    /// The file ends here, and what follows is lost: for good where the file has its full size, else until it is tried
-    /// again.
-    fn give_up(&mut self, lost: Lost, disk: &mut Disk<'_>) {
-        disk.counters.count_lost(lost.reason, lost.records);
-        tracing::warn!(file = %self.name, reason = lost.reason.label(), "a tap file ends early");
-        let until = match lost.reason {
-            Loss::FileLimit => u64::MAX,
-            _ => disk.now_ns + RETRY_NS,
-        };
-        self.closed = Some((lost.reason, until));
-        self.end(disk);
-    }
-
-    fn finish(&mut self, disk: &mut Disk<'_>) {
-        self.end(disk);
-    }
-
-    fn end(&mut self, disk: &mut Disk<'_>) {
-        let Some((mut encoder, file)) = self.open.take() else { return };
-        let (trailer, header) = encoder.end();
-        let ended = file.finish(disk.directory, disk.counters, &trailer, header.as_deref(), disk.finisher);
-        if let Err(lost) = ended {
-            disk.counters.count_lost(lost.reason, lost.records);
         }
     }
 }

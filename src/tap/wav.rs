@@ -73,6 +73,17 @@ impl Wav {
         header
     }
 
+    /// Sample frames written so far.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Octets that the file has at most if it ends with this payload.
+    pub(super) fn len_with(&self, position: u64, payload: &[u8]) -> u64 {
+        let before = self.frames.max(position) * self.frame;
+        OTHER_HEADER as u64 + before + payload.len() as u64 + 1
+    }
+
     /// Adds a payload whose first sample frame belongs at `position`.
     pub(super) fn packet(&mut self, position: u64, payload: &[u8], out: &mut Vec<u8>) {
         let gap = position.saturating_sub(self.frames) * self.frame;
