@@ -2,16 +2,16 @@
 //!
 //! Windows with and without churn take turns under the same flood, so that a machine that others share slows both. The
 //! churn has fresh keys: it takes its sessions in turn out of so many that the gateway has forgotten one by the time it
-//! comes again. Where sessions come back at once, as after a call that moves, their expanded keys stand ready: that is
-//! the window from which the reuse of the codec pool comes.
+//! comes again.
 
 use super::churn_gateway::{END, Window};
 use super::error::BenchError;
 use super::load::{Load, Step};
 use super::scene::{Coming, Gateway};
 
-/// Additions, and removals, a second that are asked for beside full traffic.
-pub const RATE: u64 = 50_000;
+/// Additions, and removals, a second that are asked for beside full traffic: 50,000, and what is lost of them because the
+/// first that come in a window replace nobody.
+pub const RATE: u64 = 52_000;
 
 /// Sessions that are there at a time, of those that come and go.
 const LIVE: usize = 1_000;
@@ -19,15 +19,9 @@ const LIVE: usize = 1_000;
 /// Places in the gateway.
 const CAPACITY: usize = 4_096;
 
-/// Sessions to choose from. The journal has room for the keys of twice as many sessions as there are places, and the
-/// codec pool for fewer: whoever comes again is new to both.
+/// Sessions to choose from. The journal has room for the keys of twice as many sessions as there are places: whoever comes
+/// again is new to it.
 const SESSIONS: usize = 2 * CAPACITY + 2 * LIVE;
-
-/// Sessions that are away at a time when they come back: fewer than the codec pool has room for.
-const AWAY: usize = 500;
-
-/// Sessions to choose from then.
-const RETURNING: usize = LIVE + AWAY;
 
 /// What a scene for churn needs.
 pub const COMING: Coming = Coming { sessions: SESSIONS, live: LIVE, capacity: CAPACITY };
@@ -39,8 +33,6 @@ pub enum Churn {
     Still,
     /// [`RATE`] sessions with fresh keys.
     Paced,
-    /// [`RATE`] sessions that come back.
-    Returning,
     /// As many with fresh keys as the control thread manages.
     Most,
 }
@@ -50,7 +42,6 @@ impl Churn {
         match self {
             Churn::Still => format!("0 {SESSIONS}"),
             Churn::Paced => format!("{RATE} {SESSIONS}"),
-            Churn::Returning => format!("{RATE} {RETURNING}"),
             Churn::Most => format!("max {SESSIONS}"),
         }
     }
@@ -103,9 +94,12 @@ pub fn per_second(window: &Window) -> f64 {
     added as f64 / window.seconds
 }
 
-/// A share out of counts of [taken, of these used before].
+/// Fewer than this were not steadily taken.
+const LEAST_TAKEN: u64 = 1_000;
+
+/// A share out of counts of [taken, of these used before]; `None` for a pool that was hardly asked.
 pub fn reuse([taken, reused]: [u64; 2]) -> Option<f64> {
-    (taken > 0).then(|| reused as f64 / taken as f64)
+    (taken >= LEAST_TAKEN).then(|| reused as f64 / taken as f64)
 }
 
 #[cfg(test)]
@@ -124,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn reuse_of_nothing_is_no_share() {
-        assert_eq!((reuse([0, 0]), reuse([4, 3])), (None, Some(0.75)));
+    fn reuse_of_next_to_nothing_is_no_share() {
+        assert_eq!((reuse([0, 0]), reuse([999, 1]), reuse([1_000, 750])), (None, None, Some(0.75)));
     }
 }

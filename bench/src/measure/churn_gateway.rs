@@ -6,13 +6,14 @@
 //! and is answered with its [`Window`]. All of it happens on the control thread, as in the gateway itself, in small steps
 //! between which the thread sleeps, so that it meets the traffic evenly.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::setpriority_process;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use voxlane::control::Gateway;
@@ -30,11 +31,14 @@ const STEP: u64 = 32;
 const NAP: Duration = Duration::from_micros(200);
 
 /// Requests that are made before a window begins, so that copying them is not part of it.
-const STOCK: usize = 65_536;
+const STOCK: usize = 131_072;
 
 /// Sessions that have ended and whose places have not come back yet, at most: beyond that the worker is behind, and whoever
 /// goes on would find keys and places in use.
 const ON_THE_WAY: u64 = 256;
+
+/// Priority (`nice`) of the control thread.
+const BEFORE_OTHERS: i32 = -15;
 
 /// The line that ends a window.
 pub const END: &str = "end";
@@ -70,10 +74,8 @@ pub struct Window {
     pub poll_gap_p9999_ns: Option<f64>,
     /// Heap allocations on the workers.
     pub allocations: u64,
-    /// Places for sessions that were taken, and of these those used before.
-    pub sessions: [u64; 2],
-    /// The same of expanded keys: asked for, and ready.
-    pub codecs: [u64; 2],
+    /// By pool: what was taken out of it, and of that what had been used before.
+    pub pools: BTreeMap<String, [u64; 2]>,
 }
 
 /// Starts the gateway and does what standard input says until SIGTERM.
@@ -104,7 +106,13 @@ fn run<P: Provider>(args: &ChurnArgs) -> Result<(), BenchError> {
         eprintln!("metrics at http://{address}/metrics");
     }
     let lines = lines_of_input();
+    // In service control does not share its core with all the telephones there are. They have what it leaves of it.
+    setpriority_process(None, BEFORE_OTHERS)
+        .map_err(|error| BenchError::io("setting the priority")(error.into()))?;
+    let pools = &gateway.telemetry().pools;
+    let places = pools.iter().position(|pool| pool.name == "sessions").unwrap_or(pools.len());
     let mut churn = Churn {
+        places,
         gateway,
         start: Instant::now(),
         coming,
@@ -154,6 +162,8 @@ struct Churn<P: Provider> {
     /// Requests that are made already, from the position `next` on.
     stock: VecDeque<Session>,
     running: Option<Running>,
+    /// Which of the gateway's pools is that of the sessions' places.
+    places: usize,
 }
 
 /// A window that is not over.
@@ -250,8 +260,7 @@ impl<P: Provider> Churn<P> {
     /// Sessions that have ended and hold their places until their worker has let go of them.
     fn on_the_way(&self) -> u64 {
         let telemetry = self.gateway.telemetry();
-        let pool = telemetry.pools.iter().find(|pool| pool.name == "sessions");
-        let in_use = pool.map_or(0, |pool| (pool.read)().in_use);
+        let in_use = telemetry.pools.get(self.places).map_or(0, |pool| (pool.read)().in_use);
         in_use.saturating_sub((telemetry.sessions)())
     }
 
@@ -300,7 +309,10 @@ impl Running {
         let (before, now) = (self.counts_before, Counts::of(telemetry));
         let ns = |cycles: u64| cycles as f64 / telemetry.tsc_hz as f64 * 1e9;
         let (latency, gaps) = (now.latency.delta(&before.latency), now.gaps.delta(&before.gaps));
-        let gained = |now: [u64; 2], before: [u64; 2]| [now[0] - before[0], now[1] - before[1]];
+        let gained = |name: String, [taken, reused]: [u64; 2]| {
+            let [taken_before, reused_before] = before.pools.get(&name).copied().unwrap_or_default();
+            (name, [taken - taken_before, reused - reused_before])
+        };
         Window {
             seconds,
             busy_seconds: thread_seconds() - self.busy_before,
@@ -308,8 +320,7 @@ impl Running {
             poll_gap_max_ns: gaps.percentile(100.0).map(ns),
             poll_gap_p9999_ns: gaps.percentile(99.99).map(ns),
             allocations: now.allocations - before.allocations,
-            sessions: gained(now.sessions, before.sessions),
-            codecs: gained(now.codecs, before.codecs),
+            pools: now.pools.into_iter().map(|(name, now)| gained(name, now)).collect(),
             ..self.window
         }
     }
@@ -332,8 +343,7 @@ impl Default for Window {
             poll_gap_max_ns: None,
             poll_gap_p9999_ns: None,
             allocations: 0,
-            sessions: [0; 2],
-            codecs: [0; 2],
+            pools: BTreeMap::new(),
         }
     }
 }
@@ -343,8 +353,7 @@ struct Counts {
     latency: HistogramSnapshot,
     gaps: HistogramSnapshot,
     allocations: u64,
-    sessions: [u64; 2],
-    codecs: [u64; 2],
+    pools: BTreeMap<String, [u64; 2]>,
 }
 
 impl Counts {
@@ -354,12 +363,12 @@ impl Counts {
             latency.merge(&queue.counters.latency.snapshot());
             gaps.merge(&queue.counters.poll_gap.gaps.snapshot());
         }
-        let pool = |name: &str| {
-            let pool = telemetry.pools.iter().find(|pool| pool.name == name).map(|pool| (pool.read)());
-            pool.map_or([0; 2], |count| [count.acquired, count.reused])
-        };
+        let pools = telemetry.pools.iter().map(|pool| {
+            let count = (pool.read)();
+            (pool.name.clone(), [count.acquired, count.reused])
+        });
         let allocations = telemetry.workers.iter().map(|worker| worker.counters.heap.allocations()).sum();
-        Counts { latency, gaps, allocations, sessions: pool("sessions"), codecs: pool("codec_contexts") }
+        Counts { latency, gaps, allocations, pools: pools.collect() }
     }
 }
 
