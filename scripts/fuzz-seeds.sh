@@ -68,25 +68,8 @@ wait "$tcpdump" 2>/dev/null || true
 
 target="${CARGO_TARGET_DIR:-target}"
 [ -x "$target/release/voxload" ] || cargo build --release --locked --workspace
-cat > "$captures/voxlane.toml" <<'EOF'
-[gateway]
-name = "seeds"
-state_directory = "none"
-[cores]
-control = [0]
-workers = [0]
-allow_shared = true
-[[port]]
-name = "a"
-device = "net_memif0,role=server,id=0,mac=02:00:00:00:00:01"
-addresses = ["10.1.0.1/24"]
-[[port]]
-name = "b"
-device = "net_memif1,role=server,id=1"
-addresses = ["10.2.0.1/24"]
-EOF
+cp fuzz/voxlane.toml "$captures/voxlane.toml"
 "$target/release/voxload" sessions --count 3 > "$captures/sessions.jsonl"
-printf '[sessions]\nfile = "sessions.jsonl"\n' >> "$captures/voxlane.toml"
 "$target/release/voxload" pcap --config "$captures/voxlane.toml" --port a --count 6 --seed 7 --output "$captures/voxload.pcap"
 sed 's/^name = "a"/&\nvlan = 7/' "$captures/voxlane.toml" > "$captures/tagged.toml"
 "$target/release/voxload" pcap --config "$captures/tagged.toml" --port a --count 3 --seed 7 --output "$captures/tagged.pcap"

@@ -15,7 +15,7 @@ TEST_PACKAGES=(
 RELEASE="${CARGO_TARGET_DIR:-target}/release"
 STEPS=(format clippy unit build e2e soak docs demo bench)
 # Steps that run when they are named.
-MORE=(fuzz)
+MORE=(fuzz miri)
 
 format() { cargo fmt --all --check; }
 clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -54,6 +54,12 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
 fuzz() {
     cargo test --release --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked --test seeds
     scripts/fuzz.sh all 2
+}
+# The unsafe code that works on plain memory, under Miri; what calls DPDK or libipsec-mb cannot run there. Needs the nightly
+# toolchain with the components miri and rust-src: rustup toolchain install nightly -c miri -c rust-src
+miri() {
+    MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test --locked --lib -- \
+        dpdk::slots dpdk::arena dpdk::spsc session::pool
 }
 demo() { "$RELEASE/voxlane" demo --seconds 3 --sessions 200; }
 # That every measurement works; the figures of a shared machine mean nothing.

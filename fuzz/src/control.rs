@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use voxlane::control::config::Config;
-use voxlane::session::{Journal, JournalKind};
+use voxlane::session::Journal;
 
 /// Local addresses and ports are unique, ports exist, and there is room for what is configured.
 fn check(config: &Config) {
@@ -17,19 +17,8 @@ fn check(config: &Config) {
         }
     }
     assert!(!config.ports.is_empty() && !config.cores.workers.is_empty());
-    assert!(config.sessions.len() <= config.sessions_limits_capacity());
+    assert!(config.sessions.len() <= config.limits.capacity as usize);
     assert!(config.memory.frame_buckets.is_sorted_by(|a, b| a.bytes < b.bytes));
-}
-
-/// Capacity, wherever the configuration has it.
-trait Capacity {
-    fn sessions_limits_capacity(&self) -> usize;
-}
-
-impl Capacity for Config {
-    fn sessions_limits_capacity(&self) -> usize {
-        self.limits.capacity as usize
-    }
 }
 
 /// A configuration file.
@@ -48,24 +37,8 @@ pub fn config(data: &[u8]) {
     }
 }
 
-const AROUND: &str = r#"
-[gateway]
-name = "fuzz"
-[cores]
-control = [0]
-workers = [0]
-allow_shared = true
-[[port]]
-name = "a"
-device = "net_null0"
-addresses = ["10.1.0.1/24", "fd00:1::1/64"]
-[[port]]
-name = "b"
-device = "net_null1"
-addresses = ["10.2.0.1/24"]
-[sessions]
-file = "sessions.jsonl"
-"#;
+/// What the sessions file belongs to. `scripts/fuzz-seeds.sh` makes traffic with the same one.
+const AROUND: &str = include_str!("../voxlane.toml");
 
 /// A sessions file in JSON Lines.
 pub fn sessions(data: &[u8]) {
@@ -96,8 +69,8 @@ pub fn journal(data: &[u8]) {
     let open = || Journal::open(&memory, Some(&disk), "fuzz", 8);
     // The key of the seeds.
     let floor = |journal: &mut Journal| {
-        let slot = journal.slot([1; 16], JournalKind::Srtp);
-        slot.ok().map(|(mut slot, resumed)| {
+        let slots = journal.slots([1; 16]);
+        slots.ok().map(|[(mut slot, resumed), _]| {
             let before = resumed.map_or(0, |resumed| resumed.floor);
             assert!(slot.floor() >= before);
             if choice & 2 != 0 && before < 1 << 40 {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use voxlane::session::{Journal, JournalKind};
+use voxlane::session::Journal;
 
 /// Seeds of one kind that are kept.
 const MOST: usize = 3;
@@ -176,8 +176,8 @@ fn journal() {
         fs::create_dir_all(part).expect("a memory file system");
     }
     let mut journal = Journal::open(&memory, Some(&disk), "fuzz", 8).expect("a new journal");
-    let (mut slot, _) = journal.slot([1; 16], JournalKind::Srtp).expect("an empty journal");
-    let (mut other, _) = journal.slot([2; 16], JournalKind::Srtcp).expect("an empty journal");
+    let [(mut slot, _), _] = journal.slots([1; 16]).expect("an empty journal");
+    let [_, (mut other, _)] = journal.slots([2; 16]).expect("an empty journal");
     slot.cover(7, 1_000);
     other.cover(7, 3);
     let image = |choice: u8, folder: &Path| {
