@@ -1,18 +1,27 @@
 //! The real packet path against the reference implementation, on random traffic: every frame must have the same fate,
 //! and every frame that leaves must be the same to the octet.
 //!
+//! `world` and `traffic` make up what happens, `sender`, `packet` and `wire` how it looks; `glue` gives it to the product.
 //! Worlds follow from their seeds, which a failure names. `VOXLANE_DIFFERENTIAL_WORLDS=N` runs N of them instead of
 //! the usual number, `VOXLANE_DIFFERENTIAL_SEED=S` begins with seed S.
 
 #[path = "differential/glue.rs"]
 mod glue;
+#[path = "differential/packet.rs"]
+mod packet;
 #[path = "differential/random.rs"]
 mod random;
 mod reference;
+#[path = "differential/sender.rs"]
+mod sender;
 #[path = "differential/traffic.rs"]
 mod traffic;
 #[path = "differential/vectors.rs"]
 mod vectors;
+#[path = "differential/wire.rs"]
+mod wire;
+#[path = "differential/world.rs"]
+mod world;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,7 +77,7 @@ fn run_world<P: Provider>(seed: u64, tally: &mut Tally) {
     let mut random = Random::new(seed);
     let mut suites: Vec<Option<Suite>> = glue::suites().iter().map(|name| Some(suite(name))).collect();
     suites.push(None);
-    let mut world = traffic::world(&mut random, &suites, seed as usize * 5, glue::MKI_KEYS);
+    let mut world = world::world(&mut random, &suites, seed as usize * 5, glue::MKI_KEYS);
     let mut traffic = Traffic::new(&mut random, &world);
     world.rtcp_window = world.window.min(glue::RTCP_WINDOW_MAX);
     let mut product = Product::<P>::new(&world);
@@ -154,7 +163,7 @@ fn the_reference_relays_every_suite_and_changes_of_keys() {
     let mut tally = Tally::default();
     for seed in 1..=40 {
         let mut random = Random::new(seed);
-        let world = traffic::world(&mut random, &suites, seed as usize * 3, 4);
+        let world = world::world(&mut random, &suites, seed as usize * 3, 4);
         let mut traffic = Traffic::new(&mut random, &world);
         let mut reference = Gateway::new(world);
         for _ in 0..40 {

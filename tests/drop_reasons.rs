@@ -8,7 +8,6 @@ mod cases;
 mod harness;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +15,9 @@ use cases::LOCAL;
 use harness::call::PAYLOAD_TYPE;
 use harness::config_text::LegKeys;
 use harness::raw_socket::RawSocket;
-use harness::{ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, frame};
+use harness::{
+    ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, capture, frame,
+};
 use voxlane::fastpath::DropReason;
 use voxlane::srtp::MasterKey;
 
@@ -27,7 +28,8 @@ fn each_reason_counts_the_frame_made_for_it_and_nothing_else() {
     // The kernel inside has no address and stays silent: whatever arrives at the gateway comes from here.
     let [a, b, small] = std::array::from_fn(|_| Veth::new(&namespace, &[]));
     let pcap = machine.path("frames.pcap");
-    write_pcap(&pcap, &[vec![0xff; 10], frame::ethernet(frame::BROADCAST, [2; 6], 0x0800, &[0; 5_000])]);
+    let too_long = frame::ethernet(frame::BROADCAST, [2; 6], 0x0800, &[0; 5_000]);
+    capture::write(&pcap, [vec![0xff; 10], too_long]);
 
     let config = config(&a, &b, &small, &pcap);
     let socket = RawSocket::open(&namespace, &a);
@@ -144,16 +146,4 @@ fn all_drops(gateway: &Gateway) -> BTreeMap<(String, String), u64> {
         page.drops(port).into_iter().map(move |(reason, n)| ((port.to_owned(), reason), n))
     };
     ports.into_iter().flat_map(of).collect()
-}
-
-/// A capture file in the classic format, Ethernet.
-fn write_pcap(path: &Path, frames: &[Vec<u8>]) {
-    let mut file: Vec<u8> =
-        [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].iter().flat_map(|w| w.to_le_bytes()).collect();
-    for frame in frames {
-        let len = frame.len() as u32;
-        file.extend([0, 0, len, len].iter().flat_map(|word: &u32| word.to_le_bytes()));
-        file.extend(frame);
-    }
-    fs::write(path, file).expect("the test's directory is writable");
 }

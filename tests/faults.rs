@@ -5,15 +5,14 @@
 
 mod harness;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::call::connect;
 use harness::config_text::LegKeys;
-use harness::testpmd::memif_server;
 use harness::voxload::Voxload;
 use harness::{
-    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, Scrape, SessionText, Veth, wait_until,
+    ConfigText, Gateway, LegText, Machine, MemifSite, Namespace, Phone, PortText, Scrape, SessionText, Veth,
+    wait_until,
 };
 use voxlane::fastpath::faults::{MESSAGE, Point};
 use voxlane::srtp::Suite;
@@ -31,17 +30,16 @@ struct Busy {
 }
 
 impl Busy {
-    fn start(name: &str) -> Self {
+    fn start() -> Self {
         let machine = Machine::take();
-        let sockets: [PathBuf; 2] = ["a", "b"].map(|port| machine.path(&format!("{name}-{port}.sock")));
-        let gateway = Gateway::start(&machine, &memif_config(&sockets.each_ref().map(PathBuf::as_path)));
+        let site = MemifSite::new(&machine, 87);
+        let gateway = Gateway::start(&machine, &memif_config(&site));
         gateway.wait_for("the worker to lock itself out", LIMIT, |page| {
             (page.sum("voxlane_worker_lockdown", &[]) == 1).then_some(())
         });
-        let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
         // Until it is interrupted.
         let arguments = ["--rate", "50000", "--seconds", "600", "--drain", "500"];
-        let load = Some(Voxload::start(&machine, &gateway, &ports, &arguments));
+        let load = Some(Voxload::start(&machine, &gateway, &site.clients(), &arguments));
         let busy = Busy { machine, gateway, load };
         busy.forwards("at first");
         busy
@@ -70,7 +68,7 @@ impl Busy {
 
 #[test]
 fn a_panic_in_every_stage_costs_its_burst_and_its_stream() {
-    let mut busy = Busy::start("stages");
+    let mut busy = Busy::start();
     // One worker hands nothing over; the unit tests do.
     let points = Point::ALL.iter().filter(|&&point| point != Point::Handover);
     let mut panics = 0;
@@ -114,7 +112,7 @@ fn a_panic_in_every_stage_costs_its_burst_and_its_stream() {
 #[test]
 fn panics_again_and_again_end_the_process_with_a_code_of_its_own() {
     // In bursts, and outside of them without any packet.
-    let mut busy = Busy::start("again");
+    let mut busy = Busy::start();
     busy.inject("panic 0 inspect 0 1000000");
     drop(busy.load.take().map(|load| load.interrupt(LIMIT)));
     let in_bursts = busy.gateway.end(false, 3);
@@ -123,8 +121,7 @@ fn panics_again_and_again_end_the_process_with_a_code_of_its_own() {
 
     for point in ["housekeeping", "poll"] {
         let machine = Machine::take();
-        let sockets = ["a", "b"].map(|port| machine.path(&format!("{point}-{port}.sock")));
-        let gateway = Gateway::start(&machine, &memif_config(&sockets.each_ref().map(PathBuf::as_path)));
+        let gateway = Gateway::start(&machine, &memif_config(&MemifSite::new(&machine, 87)));
         gateway.inject(&machine, &format!("panic 0 {point} 1000 1000000"));
         let stopped = gateway.end(false, 3);
         assert_eq!(stopped.report["worker_panics"], 16, "{point}: {:#}", stopped.report);
@@ -133,7 +130,7 @@ fn panics_again_and_again_end_the_process_with_a_code_of_its_own() {
 
 #[test]
 fn buffers_that_run_out_cost_packets_and_nothing_else() {
-    let mut busy = Busy::start("starve");
+    let mut busy = Busy::start();
     busy.inject("starve 300");
     let starved = Instant::now();
     let no_buffer = busy.gateway.wait_for("receive calls without buffers, or none received", LIMIT, |page| {
@@ -154,7 +151,7 @@ fn buffers_that_run_out_cost_packets_and_nothing_else() {
 
 #[test]
 fn a_port_that_takes_nothing_costs_what_it_was_offered() {
-    let mut busy = Busy::start("refuse");
+    let mut busy = Busy::start();
     busy.inject("refuse 0 400");
     busy.gateway.wait_for("frames that the port did not take", LIMIT, |page| {
         let full = [("reason", "tx_full")];
@@ -186,6 +183,50 @@ fn clocks_that_jump_by_hours_stop_nothing() {
     let seconds = stopped.report["duration_seconds"].as_f64().expect("a number");
     assert!((0.0..120.0).contains(&seconds), "the run took {seconds} s");
     assert!(!stopped.log.contains("does not answer any more"), "no next hop was given up: {}", stopped.log);
+}
+
+/// A worker cannot tell a jump from a stall, so it records one poll gap of that length; the control thread can, and says so.
+/// Nothing ends by it, although the sessions' time would have been over by far.
+#[test]
+fn a_jump_of_the_counter_is_counted_as_one_and_ends_no_session() {
+    let site = Site::new();
+    let mut call = site.call();
+    let jumps = |page: &Scrape| page.sum("voxlane_clock_jumps_total", &[]);
+    // Beyond the last bucket, which ends at a second.
+    let gaps = |page: &Scrape, port: &str| {
+        let below = |le: &str| page.sum("voxlane_poll_gap_seconds_bucket", &[("port", port), ("le", le)]);
+        below("+Inf") - below("1")
+    };
+    let page = site.gateway.scrape();
+    let (before, longest) = (["a", "b"].map(|port| gaps(&page, port)), |page: &Scrape| {
+        page.samples("voxlane_poll_gap_max_seconds", &[]).map(|sample| sample.value).fold(0.0, f64::max)
+    });
+    assert!(page.has_family("voxlane_poll_gap_seconds") && longest(&page) < 100.0);
+    assert_eq!(jumps(&page), 0);
+    for (number, (fault, of_counter)) in
+        [("tsc 14400", 1), ("tsc -7200", 0), ("clock 7200", 0), ("clock -3600", 0)].into_iter().enumerate()
+    {
+        let told = number as u64 + 1;
+        let earlier = ["a", "b"].map(|port| gaps(&site.gateway.scrape(), port));
+        site.gateway.inject(&site.machine, fault);
+        site.gateway
+            .wait_for(&format!("{fault} to be counted"), LIMIT, |page| (jumps(page) == told).then_some(()));
+        call.goes_on(fault);
+        let page = site.gateway.scrape();
+        assert_eq!(jumps(&page), told, "{fault}: once");
+        let after = ["a", "b"].map(|port| gaps(&page, port));
+        assert_eq!(after, earlier.map(|gaps| gaps + of_counter), "{fault}: gaps of more than a second");
+        assert!((longest(&page) - 14_400.0).abs() < 10.0, "{fault}: {}", longest(&page));
+    }
+    let page = site.gateway.scrape();
+    assert_eq!(page.sum("voxlane_sessions", &[]), 1);
+    assert_eq!(page.sum("voxlane_sessions_ended_total", &[]), 0, "no session ended");
+    assert_eq!(["a", "b"].map(|port| gaps(&page, port)), before.map(|gaps| gaps + 1), "one in all");
+    let stopped = site.gateway.end(true, 0);
+    stopped.assert_clean();
+    for seconds in ["seconds=\"14400.", "seconds=\"-7200.", "seconds=\"-7200.", "seconds=\"3600."] {
+        assert!(stopped.log.contains(seconds), "{seconds} is not in the log:\n{}", stopped.log);
+    }
 }
 
 #[test]
@@ -239,11 +280,14 @@ impl Site {
                 PortText::new("a", veths[0].device("net_af_packet", 0), &["10.87.1.1/24"]),
                 PortText::new("b", veths[1].device("net_af_packet", 1), &["10.87.2.1/24"]),
             ],
-            sessions: vec![SessionText::new(
-                "call",
-                LegText::new("10.87.1.1:20000", "10.87.1.2:30000"),
-                LegText::new("10.87.2.1:20000", "10.87.2.2:30000"),
-            )],
+            sessions: vec![
+                SessionText::new(
+                    "call",
+                    LegText::new("10.87.1.1:20000", "10.87.1.2:30000"),
+                    LegText::new("10.87.2.1:20000", "10.87.2.2:30000"),
+                )
+                .with("idle_timeout = 120\nmax_lifetime = 600"),
+            ],
             ..ConfigText::default()
         };
         let gateway = Gateway::start(&machine, &config);
@@ -274,24 +318,21 @@ impl Call {
     }
 }
 
-fn memif_config(sockets: &[&Path; 2]) -> ConfigText {
-    let leg = |side: u8, number: u16| {
-        let (local, remote) = (20_000 + 2 * number, 30_000 + 2 * number);
-        let mut leg = LegText::new(&format!("10.87.{side}.1:{local}"), &format!("10.87.{side}.2:{remote}"));
+/// Every other session has a suite that goes through batches.
+fn memif_config(site: &MemifSite) -> ConfigText {
+    let session = |number: u16| {
+        let mut session = site.session(number);
         if number % 2 == 1 {
-            leg.keys = Some(LegKeys::generate_for(Suite::AesCm128HmacSha1_80));
+            for leg in [&mut session.a, &mut session.b] {
+                leg.keys = Some(LegKeys::generate_for(Suite::AesCm128HmacSha1_80));
+            }
         }
-        leg
+        session
     };
     ConfigText {
         lockdown: true,
-        ports: vec![
-            PortText::new("a", memif_server(0, sockets[0]), &["10.87.1.1/24"]),
-            PortText::new("b", memif_server(1, sockets[1]), &["10.87.2.1/24"]),
-        ],
-        sessions: (0..SESSIONS)
-            .map(|number| SessionText::new(&format!("call-{number}"), leg(1, number), leg(2, number)))
-            .collect(),
+        ports: site.ports(),
+        sessions: (0..SESSIONS).map(session).collect(),
         ..ConfigText::default()
     }
 }

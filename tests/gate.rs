@@ -280,7 +280,12 @@ fn a_session_that_counts_forwards_what_its_payload_alone_is_wrong_with() {
     }
     assert_eq!(call.hear(Duration::from_millis(100)), None, "something of it came through");
     assert_eq!(scene.tolerated(), before);
-    scene.gateway.stop().assert_clean();
+    let stopped = scene.gateway.stop();
+    stopped.assert_clean();
+    let told = stopped.report["tolerated"].as_object().expect("the report lists what was tolerated");
+    let told: BTreeMap<String, u64> =
+        told.iter().map(|(reason, count)| (reason.clone(), count.as_u64().expect("a count"))).collect();
+    assert_eq!(told, before, "in the final report");
 }
 
 #[test]

@@ -6,18 +6,17 @@ mod harness;
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{catch_unwind, resume_unwind};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::call::connect;
-use harness::testpmd::{Testpmd, memif_server};
+use harness::testpmd::Testpmd;
 use harness::voxload::Voxload;
 use harness::{
-    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, Process, SessionText, Veth, process,
-    require, wait_until,
+    ConfigText, Gateway, Machine, MemifSite, Namespace, Phone, PortText, Process, Veth, process, require,
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use voxlane::dpdk::{CountingAllocator, HeapCounts, HeapWatch, lockdown};
@@ -37,15 +36,15 @@ const PART: &str = "VOXLANE_LOCKDOWN_PART";
 #[test]
 fn two_million_packets_are_relayed_without_a_system_call_or_an_allocation() {
     let machine = Machine::take();
-    let sockets = ["a", "b"].map(|port| machine.path(&format!("{port}.sock")));
-    let gateway = Gateway::start(&machine, &config(&sockets.each_ref().map(|socket| socket.as_path())));
+    let site = MemifSite::new(&machine, 86);
+    let gateway = Gateway::start(&machine, &config(&site));
     gateway.wait_for("the worker to lock itself out", LIMIT, |page| {
         (page.sum("voxlane_worker_lockdown", &[("worker", "0")]) == 1).then_some(())
     });
-    let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
     let packets = (PACKETS / (2 * u64::from(SESSIONS))).to_string();
     let arguments = ["--flood", "--packets", &packets, "--drain", "3000"];
-    let verdict = Voxload::start(&machine, &gateway, &ports, &arguments).finish(Duration::from_secs(180));
+    let verdict =
+        Voxload::start(&machine, &gateway, &site.clients(), &arguments).finish(Duration::from_secs(180));
     verdict.assert_pass();
     gateway.quiet_scrape();
     let stopped = gateway.stop();
@@ -70,11 +69,11 @@ fn two_million_packets_are_relayed_without_a_system_call_or_an_allocation() {
 #[test]
 fn peers_come_and_are_killed_under_lockdown() {
     let machine = Machine::take();
-    let sockets = ["a", "b"].map(|port| machine.path(&format!("{port}.sock")));
-    let gateway = Gateway::start(&machine, &config(&sockets.each_ref().map(|socket| socket.as_path())));
+    let site = MemifSite::new(&machine, 86);
+    let gateway = Gateway::start(&machine, &config(&site));
     for round in 0..3 {
         let before = gateway.scrape().port("voxlane_rx_packets_total", "a");
-        let mut testpmd = Testpmd::start(&sockets[0], &[]);
+        let mut testpmd = Testpmd::start(&site.sockets[0], &[]);
         testpmd.flood("txonly");
         gateway.wait_for("the flood", LIMIT, |page| {
             (page.port("voxlane_rx_packets_total", "a") > before + 10_000).then_some(())
@@ -95,7 +94,7 @@ fn a_port_that_needs_the_kernel_is_refused_with_lockdown() {
     let machine = Machine::take();
     let namespace = Namespace::new();
     let veth = Veth::new(&namespace, &["10.86.1.2/24"]);
-    let mut config = config(&[Path::new("/nonexistent/a"), Path::new("/nonexistent/b")]);
+    let mut config = config(&MemifSite::new(&machine, 86));
     config.ports[0].device = veth.device("net_af_packet", 0);
     let refusal = Gateway::refused(&machine, &config);
     assert_eq!(refusal.code, Some(2), "{}", refusal.text);
@@ -116,7 +115,7 @@ fn where_a_port_needs_the_kernel_its_driver_alone_enters_it() {
             PortText::new("a", veths[0].device("net_af_packet", 0), &["10.86.1.1/24"]),
             PortText::new("b", veths[1].device("net_af_packet", 1), &["10.86.2.1/24"]),
         ],
-        ..config(&[Path::new("a"), Path::new("b")])
+        ..config(&MemifSite::new(&machine, 86))
     };
     let gateway = Gateway::start(&machine, &config);
     let session = &config.sessions[0];
@@ -263,20 +262,11 @@ fn worker_thread(process: u32) -> u32 {
 }
 
 /// Two memif ports and sessions over them, workers locked out.
-fn config(sockets: &[&Path; 2]) -> ConfigText {
-    let leg = |side: u8, number: u16| {
-        let (local, remote) = (20_000 + 2 * number, 30_000 + 2 * number);
-        LegText::new(&format!("10.86.{side}.1:{local}"), &format!("10.86.{side}.2:{remote}"))
-    };
+fn config(site: &MemifSite) -> ConfigText {
     ConfigText {
         lockdown: true,
-        ports: vec![
-            PortText::new("a", memif_server(0, sockets[0]), &["10.86.1.1/24"]),
-            PortText::new("b", memif_server(1, sockets[1]), &["10.86.2.1/24"]),
-        ],
-        sessions: (0..SESSIONS)
-            .map(|number| SessionText::new(&format!("call-{number}"), leg(1, number), leg(2, number)))
-            .collect(),
+        ports: site.ports(),
+        sessions: (0..SESSIONS).map(|number| site.session(number)).collect(),
         ..ConfigText::default()
     }
 }

@@ -7,31 +7,23 @@
 //! it differs.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use one_stream::{pipeline, sealed_frame_with};
-use voxlane::dpdk::{Attach, Eal, EalOptions, Mbuf, Mempool, PortConfig, allowed_cores, poison};
-use voxlane::fastpath::handover::mesh;
-use voxlane::fastpath::{PipelinePort, Transmitter, Worker, WorkerPort, WorkerShared, control_link};
-use voxlane::rate_limit::TokenBucket;
+use one_worker::{OneWorker, PORT, pcap_mac};
+use voxlane::dpdk::{Attach, Eal, EalOptions, Mbuf, Mempool, allowed_cores, poison};
 use voxlane::srtp::AesGcmProvider;
-use voxlane::telemetry::{Balance, QueueCounters};
+use voxlane::telemetry::Balance;
 use voxlane::wire::MacAddress;
 
+#[path = "harness/capture.rs"]
+mod capture;
 mod one_stream;
+#[path = "one_stream/one_worker.rs"]
+mod one_worker;
 
 const PACKETS: u16 = 10_000;
 /// A burst in, a burst out, and what a driver holds.
 const BUFFERS: u32 = 191;
-
-const CONFIG: PortConfig = PortConfig {
-    queues: 1,
-    mtu: 1500,
-    rx_descriptors: 64,
-    tx_descriptors: 64,
-    mac: None,
-    promiscuous: false,
-};
 
 #[test]
 fn what_leaves_a_port_is_no_octet_of_an_earlier_packet() {
@@ -40,12 +32,12 @@ fn what_leaves_a_port_is_no_octet_of_an_earlier_packet() {
     the_room_around_a_packet_is_poisoned(&eal);
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let runs = [(0, 0x00_u8), (1, 0xff)].map(|(number, octet)| {
+    let runs = [(0_u8, 0x00_u8), (1, 0xff)].map(|(number, octet)| {
         poison::set_pattern(octet);
         let (input, output) =
             (folder.path().join(format!("in{number}.pcap")), folder.path().join(format!("out{number}.pcap")));
         relay(&eal, number, &input, &output);
-        frames_of(&std::fs::read(&output).expect("what the port sent"))
+        capture::read(&output)
     });
     assert_eq!(runs[0].len(), usize::from(PACKETS), "all relayed");
     let differs = runs[0].iter().zip(&runs[1]).position(|(one, other)| one != other);
@@ -59,7 +51,7 @@ fn the_room_around_a_packet_is_poisoned(eal: &Eal) {
     poison::set_pattern(0x66);
     let pool = Mempool::new(eal, "poisoned", 63, 0, 2048, None).expect("a small pool");
     let attach = Attach::new(eal, "net_null_poison,size=100").expect("the null driver");
-    let (port, mut queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
+    let (port, mut queues) = attach.configure(&PORT, std::slice::from_ref(&pool)).expect("one queue pair");
     port.start().expect("nothing can refuse");
     let (mut rx, _tx) = queues.remove(0);
     let mut burst = arrayvec::ArrayVec::<Mbuf, 8>::new();
@@ -74,9 +66,7 @@ fn the_room_around_a_packet_is_poisoned(eal: &Eal) {
 }
 
 /// One run of a worker over a capture.
-fn relay(eal: &Eal, number: usize, input: &Path, output: &Path) {
-    // What net_pcap gives its ports, by their number: 02:70:63:61:70:00 and so on.
-    let mac = MacAddress([0x02, 0x70, 0x63, 0x61, 0x70, number as u8]);
+fn relay(eal: &Eal, number: u8, input: &Path, output: &Path) {
     let mut random = 0x1234_5678_u64;
     let mut next = |below: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -87,77 +77,18 @@ fn relay(eal: &Eal, number: usize, input: &Path, output: &Path) {
         let len = if next(4) == 0 { 1 + next(1400) } else { 1 + next(200) };
         let payload: Vec<u8> = (0..len).map(|_| next(256) as u8).collect();
         // Addresses of the two runs differ in the MAC address alone; it is not in what is sent to the next hop.
-        sealed_frame_with(seq, &payload, mac)
+        sealed_frame_with(seq, &payload, pcap_mac(number))
     });
-    write_pcap(input, frames);
+    capture::write(input, frames);
 
     let pool = Mempool::new(eal, &format!("residue{number}"), BUFFERS, 0, 2048, None).expect("a small pool");
-    let device = format!("net_pcap{number},rx_pcap={},tx_pcap={}", input.display(), output.display());
-    let attach = Attach::new(eal, &device).expect("the pcap driver");
-    let (port, mut queues) = attach.configure(&CONFIG, std::slice::from_ref(&pool)).expect("one queue pair");
-    assert_eq!(MacAddress(port.info().mac), mac);
-    let (rx, tx) = queues.remove(0);
-    let counters = Arc::new(QueueCounters::new());
-    let shared = Arc::new(WorkerShared::new());
-    let worker_port = WorkerPort {
-        rx,
-        pipeline: PipelinePort {
-            index: 0,
-            mac,
-            vlan: None,
-            counters: Arc::clone(&counters),
-            punt_limit: TokenBucket::new(1000, eal.tsc_hz()),
-        },
-    };
-    let (_control, end) = control_link();
-    let worker = Worker::new(
-        // The same source address in what leaves, whichever port it is.
-        pipeline::<AesGcmProvider>(MacAddress([2, 0, 0, 0, 0, 1])),
-        vec![worker_port],
-        vec![Transmitter::new(tx)],
-        Arc::clone(&shared),
-        mesh(1, 16).pop().expect("one worker"),
-        end,
-        eal.tsc_hz(),
-    );
-    port.start().expect("nothing can refuse");
-    // Told to drain before it starts, it ends when the file has been read for a while.
-    shared.drain();
-    let worker = eal.launch(1, move || worker.run()).expect("an idle lcore").join().expect("no panic");
+    // The same source address in what leaves, whichever port it is.
+    let pipeline = pipeline::<AesGcmProvider>(MacAddress([2, 0, 0, 0, 0, 1]));
+    let worker = OneWorker::over_capture(eal, number, input, output, &pool, pipeline);
+    let counters = worker.counters();
+    worker.run_to_the_end(eal);
     let balance = Balance::of(&counters);
     assert!(balance.is_exact(), "{balance:?}");
     assert_eq!((balance.rx, balance.tx), (PACKETS.into(), PACKETS.into()), "{balance:?}");
-    drop(worker);
-    drop(port);
     assert_eq!(pool.usage().in_use, 0);
-}
-
-/// Little-endian, microseconds, link type Ethernet.
-fn write_pcap(path: &Path, frames: impl Iterator<Item = Vec<u8>>) {
-    let mut file = Vec::new();
-    file.extend(0xa1b2_c3d4_u32.to_le_bytes());
-    file.extend([2, 0, 4, 0]);
-    file.extend([0; 8]);
-    file.extend(65_535_u32.to_le_bytes());
-    file.extend(1_u32.to_le_bytes());
-    for frame in frames {
-        file.extend([0; 8]);
-        let len = (frame.len() as u32).to_le_bytes();
-        file.extend(len);
-        file.extend(len);
-        file.extend(frame);
-    }
-    std::fs::write(path, file).expect("a temporary file");
-}
-
-/// The packets of a capture that the same machine wrote, without their times.
-fn frames_of(mut file: &[u8]) -> Vec<Vec<u8>> {
-    file = &file[24..];
-    let mut frames = Vec::new();
-    while !file.is_empty() {
-        let len = u32::from_le_bytes(file[8..12].try_into().expect("four octets")) as usize;
-        frames.push(file[16..16 + len].to_vec());
-        file = &file[16 + len..];
-    }
-    frames
 }

@@ -9,16 +9,10 @@
 mod harness;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use harness::testpmd::memif_server;
 use harness::voxload::Voxload;
-use harness::{ConfigText, Gateway, Machine, PortText};
-use voxlane::control::config::{
-    EndpointPlan, PayloadTypes, SessionPlan, generate_sessions, system_random, write_sessions_file,
-};
-use voxlane::srtp::Suite;
+use harness::{ConfigText, Gateway, Machine, MemifSite};
 
 const WORKERS: usize = 4;
 /// A multiple of the workers, so that each has as many streams as the others.
@@ -34,41 +28,18 @@ fn flows_that_hop_between_four_queues_lose_and_double_nothing() {
     let per_stream = wanted.div_ceil(2 * SESSIONS as u64);
 
     let machine = Machine::take();
-    let sockets = ["a", "b"].map(|port| machine.path(&format!("{port}.sock")));
-    let sessions = machine.path("sessions.jsonl");
-    let side = |port: usize, local: &str, remote: &str| {
-        let address = |text: &str| -> Vec<IpAddr> { vec![text.parse().expect("a literal")] };
-        EndpointPlan {
-            port,
-            local: address(local),
-            remote: address(remote),
-            suite: Some(Suite::AeadAes128Gcm),
-        }
-    };
-    let plan = SessionPlan {
-        count: SESSIONS,
-        id_prefix: "call-".to_owned(),
-        a: side(0, "10.86.1.1", "10.86.1.2"),
-        b: side(1, "10.86.2.1", "10.86.2.2"),
-        payload_types: PayloadTypes::ALL_BUT_RTCP,
-    };
-    let plan = generate_sessions(plan, system_random).expect("one address carries them");
-    write_sessions_file(&sessions, plan).expect("the test's directory is writable");
+    let site = MemifSite::new(&machine, 86);
     let cores = voxlane::dpdk::allowed_cores();
     let config = ConfigText {
         hugepages_mib: 512,
         buffers: 65_536,
-        ports: vec![
-            PortText::new("a", memif_server(0, &sockets[0]), &["10.86.1.1/24"]),
-            PortText::new("b", memif_server(1, &sockets[1]), &["10.86.2.1/24"]),
-        ],
-        sessions_file: Some(sessions),
+        ports: site.ports(),
+        sessions_file: Some(site.sessions_file(&machine, SESSIONS)),
         workers: cores.iter().copied().cycle().take(WORKERS).collect(),
         allow_shared: true,
         ..ConfigText::default()
     };
     let gateway = Gateway::start(&machine, &config);
-    let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
     let per_stream_text = per_stream.to_string();
     let arguments = [
         &["--queues", "4", "--hop", "random", "--packets", &per_stream_text, "--rate", "2000000"][..],
@@ -77,7 +48,7 @@ fn flows_that_hop_between_four_queues_lose_and_double_nothing() {
     .concat();
     let limit = Duration::from_secs(60 + wanted / 10_000);
     let start = std::time::Instant::now();
-    let verdict = Voxload::start(&machine, &gateway, &ports, &arguments).finish(limit);
+    let verdict = Voxload::start(&machine, &gateway, &site.clients(), &arguments).finish(limit);
     let took = start.elapsed();
     gateway.quiet_scrape();
     // `stop` requires the balance of every single queue and full pools.

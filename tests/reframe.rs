@@ -6,15 +6,11 @@ mod harness;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::call::Sealer;
-use harness::{
-    ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, frame, require, run,
-};
-use voxlane::codec::{adts, rfc3640};
+use harness::{ConfigText, Gateway, LegText, Machine, Namespace, PortText, SessionText, Veth, aac, frame};
+use voxlane::codec::rfc3640;
 use voxlane::srtp::{AesGcmProvider, ReplayWindowSize, RtpInbound};
 use voxlane::wire::rtp::Packet;
 
@@ -23,7 +19,6 @@ const ADTS: u8 = 97;
 const RFC3640: u8 = 96;
 const EVENTS: [u8; 2] = [101, 110];
 const CSRC: &[u8] = b"CSRC";
-const PACKAGES: &str = "gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad";
 
 /// One end of the call.
 struct End {
@@ -97,35 +92,13 @@ fn connect(from: &mut End, to: &mut End, payload_type: u8) {
     while to.hear(Duration::from_millis(100)).is_some() {}
 }
 
-/// Five seconds of a sweep in stereo as ADTS.
-fn encode(file: &Path) {
-    require("ffmpeg", "ffmpeg");
-    let sound = "aevalsrc=0.4*sin(220*2*PI*t*t)|0.3*sin(3000*2*PI*t):d=5";
-    run(Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-f", "lavfi", "-i", sound, "-ar", "48000", "-ac", "2"])
-        .args(["-c:a", "aac", "-b:a", "96k", "-f", "adts"])
-        .arg(file));
-}
-
-fn decode(file: &Path) -> Vec<u8> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-xerror", "-f", "aac", "-i"])
-        .arg(file)
-        .args(["-f", "s16le", "-"])
-        .output()
-        .expect("ffmpeg starts");
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
-}
-
-fn gstreamer(pipeline: &str) {
-    require("gst-launch-1.0", PACKAGES);
-    run(Command::new("gst-launch-1.0").arg("-q").args(pipeline.split_whitespace()));
-}
+/// Five seconds of a sweep in stereo.
+const SOUND: aac::Sound<'_> = aac::Sound {
+    source: "aevalsrc=0.4*sin(220*2*PI*t*t)|0.3*sin(3000*2*PI*t):d=5",
+    hz: 48_000,
+    channels: 2,
+    rate: "96k",
+};
 
 #[test]
 fn aac_of_either_form_reaches_the_other_end_in_its_own() {
@@ -153,15 +126,11 @@ fn aac_of_either_form_reaches_the_other_end_in_its_own() {
 
     let (file, stream, heard) =
         (machine.path("said.aac"), machine.path("stream.rtp"), machine.path("heard.aac"));
-    encode(&file);
+    aac::encode(&file, &SOUND);
     let said = fs::read(&file).expect("ffmpeg wrote it");
-    let samples = decode(&file);
+    let samples = aac::decode(&file);
     assert!(samples.len() > 4 * 48_000 * 4, "{} octets of sound", samples.len());
-    let frames: Vec<&[u8]> = adts::Payload::new_checked(&said)
-        .expect("ffmpeg writes whole frames")
-        .frames()
-        .map(|frame| &said[frame.offset..frame.offset + frame.header.frame_len()])
-        .collect();
+    let frames = aac::frames(&said);
 
     // There: one to three frames in a packet. The other end takes them as RFC 3640, by GStreamer.
     let (mut written, mut sent, mut rest, mut seq) = (Vec::new(), 0, &frames[..], 0_u16);
@@ -177,40 +146,25 @@ fn aac_of_either_form_reaches_the_other_end_in_its_own() {
         let mut rtp = frame::rtp_header(0x80, 0x80 | RFC3640, seq, 0xaaaa);
         rtp[4..8].copy_from_slice(&timestamp.to_be_bytes());
         rtp.extend(&packet.payload);
-        written.extend((rtp.len() as u16).to_be_bytes());
-        written.extend(rtp);
+        written.push(rtp);
         (rest, seq, sent) = (later, seq + 1, sent + 1);
     }
-    fs::write(&stream, written).expect("the test's directory is writable");
-    gstreamer(&format!(
-        "filesrc location={} ! application/x-rtp-stream,media=audio,clock-rate=48000,encoding-name=MPEG4-GENERIC,\
-         mode=(string)AAC-hbr,streamtype=(string)5,config=(string)1190,sizelength=(string)13,\
-         indexlength=(string)3,indexdeltalength=(string)3,payload=96 \
-         ! rtpstreamdepay ! rtpmp4gdepay ! aacparse ! audio/mpeg,stream-format=adts ! filesink location={}",
-        stream.display(),
-        heard.display()
-    ));
-    assert!(decode(&heard) == samples, "the other end heard another sound");
+    aac::write_packets(&stream, &written);
+    aac::take_apart(&stream, SOUND.hz, "1190", &heard);
+    assert!(aac::decode(&heard) == samples, "the other end heard another sound");
 
     // Back: what GStreamer says by RFC 3640 arrives as ADTS.
-    gstreamer(&format!(
-        "filesrc location={} ! aacparse ! rtpmp4gpay pt=96 ! rtpstreampay ! filesink location={}",
-        file.display(),
-        stream.display()
-    ));
-    let spoken = fs::read(&stream).expect("GStreamer wrote it");
-    let (mut rest, mut returned, mut answers) = (&spoken[..], Vec::new(), 0);
-    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
-        let (packet, behind) = behind.split_at(u16::from_be_bytes(*length).into());
+    let (mut returned, mut answers) = (Vec::new(), 0);
+    for packet in aac::put_together(&file, &stream) {
         b.say(RFC3640, &packet[12..]);
         let packet = a.hear(LIMIT).expect("each packet arrives");
         assert_eq!((packet.payload_type, packet.marker, packet.csrcs), (ADTS, false, 1));
         assert_eq!(packet.elements, [(14, vec![0x55]), (1, vec![7, 8, 9])]);
         returned.extend(packet.payload);
-        (rest, answers) = (behind, answers + 1);
+        answers += 1;
     }
     fs::write(&heard, &returned).expect("the test's directory is writable");
-    assert!(decode(&heard) == samples, "the answer is another sound");
+    assert!(aac::decode(&heard) == samples, "the answer is another sound");
 
     // Telephone events change their number alone.
     a.say(EVENTS[0], &[5, 0x8a, 3, 32]);

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use harness::call::connect;
 use harness::gstreamer::{Listener, Talker};
-use harness::testpmd::memif_server;
 use harness::voxload::Voxload;
 use harness::{
-    ConfigText, Gateway, LegText, Machine, Namespace, Phone, PortText, Scrape, SessionText, Veth, audio,
-    require, run, sh, wait_until,
+    ConfigText, Gateway, LegText, Machine, MemifSite, Namespace, Phone, PortText, Scrape, SessionText, Veth,
+    audio, require, run, sh, wait_until,
 };
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -260,6 +259,149 @@ fn a_tap_is_switched_on_and_off_while_the_call_goes_on() {
     assert_eq!(captured as u64, total, "all records are in the two captures");
 }
 
+/// Files that are full end, and the next ones go on: what ffprobe and tshark read of them, one after the other, is all that
+/// was said.
+#[test]
+fn a_long_call_fills_one_file_after_the_other() {
+    const PACKETS: u32 = 15_000;
+    let machine = Machine::take();
+    let namespace = Namespace::new();
+    let veths = [&["10.78.1.2/24"], &["10.78.2.2/24"]].map(|addresses| Veth::new(&namespace, addresses));
+    let directory = machine.path("tap");
+    let leg = |side: u8, format| LegText {
+        formats: vec![format],
+        ..LegText::new(&format!("10.78.{side}.1:20000"), &format!("10.78.{side}.2:30000"))
+    };
+    let mut a = leg(1, PCMU);
+    a.formats.push(OPUS);
+    let mut b = leg(2, PCMU);
+    b.formats.push(OPUS);
+    let config = ConfigText {
+        ports: vec![
+            PortText::new("a", veths[0].device("net_af_packet", 0), &["10.78.1.1/24"]),
+            PortText::new("b", veths[1].device("net_af_packet", 1), &["10.78.2.1/24"]),
+        ],
+        sessions: vec![SessionText::new("long", a.clone(), b.clone())],
+        tap: Some((tap_section(&directory, "max_file_mib = 1"), vec![0])),
+        ..ConfigText::default()
+    };
+    let gateway = Gateway::start(&machine, &config);
+    let mut caller = Phone::new(&namespace, &a, 7, 1);
+    let mut callee = Phone::new(&namespace, &b, 8, 1);
+    // The first ones find the way; they are recorded, too.
+    let mut before = [0, 0];
+    wait_until("a packet to come through", LIMIT, || {
+        let packet = caller.sealer().rtp_at(0, before[0] * 160, &[0xd5; 160]);
+        caller.send(&packet);
+        before[0] += 1;
+        callee.hears_packet(Duration::from_millis(100)).then_some(())
+    });
+    wait_until("a packet to come back", LIMIT, || {
+        let packet = callee.sealer().rtp_at(96, before[1] * 960, &[9 << 3, 1]);
+        callee.send(&packet);
+        before[1] += 1;
+        caller.hears_packet(Duration::from_millis(100)).then_some(())
+    });
+    // Each hears the other's packets, so that none is lost on the way; what is in them is looked at in the files.
+    let (mut pcmu, mut opus) = (Vec::new(), Vec::new());
+    for number in 0..PACKETS {
+        let said: Vec<u8> = (0..160).map(|at| (number % 251) as u8 ^ at).collect();
+        let packet = caller.sealer().rtp_at(0, (before[0] + number) * 160, &said);
+        caller.send(&packet);
+        pcmu.extend(said);
+        let mut said = vec![9 << 3, number as u8];
+        said.resize(150 + number as usize % 20, 0x5a);
+        let packet = callee.sealer().rtp_at(96, (before[1] + number) * 960, &said);
+        callee.send(&packet);
+        opus.extend(said);
+        assert!(callee.hears_packet(LIMIT) && caller.hears_packet(LIMIT), "packet {number} is lost");
+    }
+    let page = gateway.quiet_scrape();
+    let records = page.sum("voxlane_tap_records_total", &[]);
+    wait_until("the recorder to have written all but the last second", LIMIT, || {
+        let page = gateway.scrape();
+        (page.sum("voxlane_tap_files_total", &[("outcome", "completed")]) >= 8).then_some(())
+    });
+    let page = gateway.scrape();
+    assert_eq!(lost(&page), BTreeMap::new());
+    gateway.stop();
+
+    let files = names(&directory);
+    let of = |end: &str| {
+        let number = |name: &str| {
+            let stem = name.strip_suffix(end).expect("filtered");
+            stem.rsplit_once('-').map_or(1, |(_, number)| number.parse().expect("a number"))
+        };
+        let mut found: Vec<(u32, PathBuf)> = files
+            .iter()
+            .filter(|name| name.ends_with(end))
+            .map(|name| (number(name), directory.join(name)))
+            .collect();
+        found.sort();
+        assert!(found.iter().zip(1..).all(|((number, _), place)| *number == place), "{files:?}");
+        for (_, file) in &found {
+            let len = fs::metadata(file).expect("there").len();
+            assert!(len <= 1 << 20, "{}: {len}", file.display());
+            assert_eq!(fs::metadata(file).expect("there").permissions().mode() & 0o777, 0o600);
+        }
+        found.into_iter().map(|(_, file)| file).collect::<Vec<_>>()
+    };
+    let wavs = of(".wav");
+    assert!(wavs.len() >= 3, "{files:?}");
+    let (mut recorded, mut seconds) = (Vec::new(), 0.0);
+    for (number, wav) in wavs.iter().enumerate() {
+        let probed = probe(wav);
+        assert!(probed.contains("codec_name=pcm_mulaw"), "{probed}");
+        seconds += field(&probed, "duration").parse::<f64>().expect("a number");
+        let raw = machine.path(&format!("recorded{number}.ul"));
+        run(Command::new("ffmpeg")
+            .args(["-v", "error", "-i"])
+            .arg(wav)
+            .args(["-c", "copy", "-f", "mulaw"])
+            .arg(&raw));
+        recorded.extend(fs::read(raw).expect("ffmpeg wrote it"));
+    }
+    assert!(recorded.ends_with(&pcmu), "{} octets said, {} recorded", pcmu.len(), recorded.len());
+    assert!((seconds - recorded.len() as f64 / 8_000.0).abs() < 0.01, "{seconds}");
+    let oggs = of(".ogg");
+    assert!(oggs.len() >= 3, "{files:?}");
+    let (mut recorded, mut seconds) = (Vec::new(), 0.0);
+    for ogg in &oggs {
+        let probed = probe(ogg);
+        assert!(probed.contains("codec_name=opus"), "{probed}");
+        let (packets, its_seconds) = opus_packets(ogg);
+        let duration: f64 = field(&probed, "duration").parse().expect("a number");
+        assert!((duration - its_seconds).abs() < 0.1, "{duration} against {its_seconds}");
+        recorded.extend(packets);
+        seconds += its_seconds;
+    }
+    assert!(recorded.ends_with(&opus), "{} octets said, {} recorded", opus.len(), recorded.len());
+    assert!((seconds - f64::from(PACKETS + before[1]) * 0.02).abs() < 0.001, "{seconds}");
+    let captures = of(".pcapng");
+    assert!(captures.len() >= 5, "{files:?}");
+    let captured: Vec<_> =
+        captures.iter().flat_map(|file| tshark(file, &["rtp.seq", "frame.interface_name"])).collect();
+    assert_eq!(captured.len() as u64, records);
+    for leg in ["leg a", "leg b"] {
+        let own: Vec<u16> = captured
+            .iter()
+            .filter(|line| line[1] == leg)
+            .map(|line| line[0].parse().expect("a number"))
+            .collect();
+        assert!(
+            own.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)),
+            "{leg}: in order, none missing"
+        );
+        assert!(own.len() as u32 >= PACKETS, "{leg}: {}", own.len());
+    }
+    println!(
+        "{} captures, {} WAV and {} Ogg files hold {PACKETS} packets each way",
+        captures.len(),
+        wavs.len(),
+        oggs.len()
+    );
+}
+
 /// Two million packets while all sessions are tapped onto a disk of 8 MiB: not one is lost, none costs a system call or an
 /// allocation, and what the tap lost is counted to the record.
 #[test]
@@ -310,20 +452,11 @@ fn a_recorder_that_stands_still_loses_tap_data_and_no_voice() {
 /// no packet is lost, nor an allocation or a block left; answers the last page.
 fn flood(machine: &Machine, section: &str, packets: u64, meanwhile: impl FnOnce(&Gateway)) -> Scrape {
     const SESSIONS: u16 = 20;
-    let sockets = ["a", "b"].map(|port| machine.path(&format!("{port}.sock")));
-    let leg = |side: u8, number: u16| {
-        let (local, remote) = (20_000 + 2 * number, 30_000 + 2 * number);
-        LegText::new(&format!("10.79.{side}.1:{local}"), &format!("10.79.{side}.2:{remote}"))
-    };
+    let site = MemifSite::new(machine, 79);
     let config = ConfigText {
         lockdown: true,
-        ports: vec![
-            PortText::new("a", memif_server(0, &sockets[0]), &["10.79.1.1/24"]),
-            PortText::new("b", memif_server(1, &sockets[1]), &["10.79.2.1/24"]),
-        ],
-        sessions: (0..SESSIONS)
-            .map(|number| SessionText::new(&format!("call-{number}"), leg(1, number), leg(2, number)))
-            .collect(),
+        ports: site.ports(),
+        sessions: (0..SESSIONS).map(|number| site.session(number)).collect(),
         tap: Some((section.to_owned(), (0..SESSIONS.into()).collect())),
         ..ConfigText::default()
     };
@@ -331,9 +464,13 @@ fn flood(machine: &Machine, section: &str, packets: u64, meanwhile: impl FnOnce(
     gateway.wait_for("the worker to lock itself out", LIMIT, |page| {
         (page.sum("voxlane_worker_lockdown", &[("worker", "0")]) == 1).then_some(())
     });
-    let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
     let each = (packets / (2 * u64::from(SESSIONS))).to_string();
-    let load = Voxload::start(machine, &gateway, &ports, &["--flood", "--packets", &each, "--drain", "3000"]);
+    let load = Voxload::start(
+        machine,
+        &gateway,
+        &site.clients(),
+        &["--flood", "--packets", &each, "--drain", "3000"],
+    );
     gateway.wait_for("records", LIMIT, |page| {
         (page.sum("voxlane_tap_records_total", &[]) > 1_000).then_some(())
     });

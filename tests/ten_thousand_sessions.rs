@@ -7,16 +7,10 @@
 mod harness;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use harness::testpmd::memif_server;
 use harness::voxload::{Verdict, Voxload};
-use harness::{ConfigText, Gateway, Machine, PortText, Stopped};
-use voxlane::control::config::{
-    EndpointPlan, PayloadTypes, SessionPlan, generate_sessions, system_random, write_sessions_file,
-};
-use voxlane::srtp::Suite;
+use harness::{ConfigText, Gateway, Machine, MemifSite, Stopped};
 
 const SESSIONS: usize = 10_000;
 /// Packets per second over all 20,000 streams: what two shared cores carry with room to spare.
@@ -57,40 +51,18 @@ fn ten_thousand_impaired_sessions_lose_no_valid_packet() {
 
 fn run(arguments: &[&str]) -> (Verdict, Stopped) {
     let machine = Machine::take();
-    let sockets = ["a", "b"].map(|port| machine.path(&format!("{port}.sock")));
-    let sessions = machine.path("sessions.jsonl");
-    let side = |port: usize, local: &str, remote: &str| {
-        let address = |text: &str| -> Vec<IpAddr> { vec![text.parse().expect("a literal")] };
-        EndpointPlan {
-            port,
-            local: address(local),
-            remote: address(remote),
-            suite: Some(Suite::AeadAes128Gcm),
-        }
-    };
-    let plan = SessionPlan {
-        count: SESSIONS,
-        id_prefix: "call-".to_owned(),
-        a: side(0, "10.81.1.1", "10.81.1.2"),
-        b: side(1, "10.81.2.1", "10.81.2.2"),
-        payload_types: PayloadTypes::ALL_BUT_RTCP,
-    };
-    let plan = generate_sessions(plan, system_random).expect("one address carries 27,768 sessions");
-    write_sessions_file(&sessions, plan).expect("the test's directory is writable");
+    let site = MemifSite::new(&machine, 81);
     let config = ConfigText {
         hugepages_mib: 512,
         buffers: 65_536,
-        ports: vec![
-            PortText::new("a", memif_server(0, &sockets[0]), &["10.81.1.1/24"]),
-            PortText::new("b", memif_server(1, &sockets[1]), &["10.81.2.1/24"]),
-        ],
-        sessions_file: Some(sessions),
+        ports: site.ports(),
+        sessions_file: Some(site.sessions_file(&machine, SESSIONS)),
         ..ConfigText::default()
     };
     let gateway = Gateway::start(&machine, &config);
-    let ports = [("a", sockets[0].as_path()), ("b", sockets[1].as_path())];
     let arguments = [&["--rate", RATE, "--seconds", SECONDS, "--drain", "3000"], arguments].concat();
-    let verdict = Voxload::start(&machine, &gateway, &ports, &arguments).finish(Duration::from_secs(90));
+    let verdict =
+        Voxload::start(&machine, &gateway, &site.clients(), &arguments).finish(Duration::from_secs(90));
     gateway.quiet_scrape();
     (verdict, gateway.stop())
 }

@@ -95,14 +95,23 @@ impl Sealer {
         self.next_rtcp = index;
     }
 
-    /// A sealed RTCP packet: `body` follows the 8 octets of the first header, whose type is given.
-    pub fn rtcp(&mut self, packet_type: u8, words: u16, body: &[u8]) -> Vec<u8> {
-        let mut packet = rtcp_header(packet_type, words, self.ssrc);
-        packet.extend(body);
+    /// The SRTCP index of the next report.
+    pub fn next_rtcp_index(&self) -> u32 {
+        self.next_rtcp
+    }
+
+    /// A sealed compound RTCP packet.
+    pub fn rtcp_compound(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut packet = plain.to_vec();
         packet.resize(packet.len() + self.rtcp.trailer(), 0);
         self.rtcp.seal(&mut packet, self.next_rtcp).expect("a fresh index");
         self.next_rtcp = self.next_rtcp.saturating_add(1);
         packet
+    }
+
+    /// A sealed RTCP packet: `body` follows the 8 octets of the first header, whose type is given.
+    pub fn rtcp(&mut self, packet_type: u8, words: u16, body: &[u8]) -> Vec<u8> {
+        self.rtcp_compound(&[rtcp_header(packet_type, words, self.ssrc), body.to_vec()].concat())
     }
 }
 
@@ -165,6 +174,20 @@ impl Phone {
     /// a telephone.
     pub fn send(&self, packet: &[u8]) {
         let _ = self.socket.send_to(packet, self.gateway);
+    }
+
+    /// The next packet within `limit`, as it comes.
+    pub fn receive_raw(&self, limit: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(limit)).expect("not zero");
+        let mut buffer = vec![0; 2048];
+        let len = self.socket.recv(&mut buffer).ok()?;
+        buffer.truncate(len);
+        Some(buffer)
+    }
+
+    /// Whether a packet comes within `limit`, whatever is in it.
+    pub fn hears_packet(&self, limit: Duration) -> bool {
+        self.receive_raw(limit).is_some()
     }
 
     /// Waits up to `limit` for the next packet that opens; its index is new and its payload is what the other

@@ -58,9 +58,16 @@ pub fn write_config(machine: &Machine, config: &ConfigText) -> PathBuf {
 impl Gateway {
     /// Starts the gateway and waits until it is ready.
     pub fn start(machine: &Machine, config: &ConfigText) -> Self {
+        Self::start_with(machine, config, &[])
+    }
+
+    /// The same with environment variables of its own.
+    pub fn start_with(machine: &Machine, config: &ConfigText, environment: &[(&str, &Path)]) -> Self {
         let path = write_config(machine, config);
         let report = machine.path(&format!("{}.report.json", config.name));
-        let mut process = Process::spawn("voxlane", command(&path, &report));
+        let mut command = command(&path, &report);
+        command.envs(environment.iter().copied());
+        let mut process = Process::spawn("voxlane", command);
         let metrics = process.line("its metrics address", START, |line| {
             let (_, rest) = line.split_once("metrics at http://")?;
             rest.split('/').next()?.parse().ok()

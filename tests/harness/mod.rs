@@ -8,13 +8,16 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of the harness")]
 #![forbid(unsafe_code)]
 
+pub mod aac;
 pub mod audio;
 pub mod call;
+pub mod capture;
 pub mod config_text;
 pub mod frame;
 pub mod gateway;
 pub mod gstreamer;
 pub mod libsrtp;
+pub mod memif_site;
 pub mod namespace;
 pub mod process;
 pub mod raw_socket;
@@ -33,6 +36,7 @@ use std::time::{Duration, Instant};
 pub use call::Phone;
 pub use config_text::{ConfigText, LegText, PortText, SessionText};
 pub use gateway::{Gateway, Stopped};
+pub use memif_site::MemifSite;
 pub use namespace::{Namespace, Veth};
 pub use process::Process;
 pub use scrape::Scrape;
