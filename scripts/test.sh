@@ -20,11 +20,11 @@ MORE=(fuzz miri)
 format() { cargo fmt --all --check; }
 clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 unit() {
-    cargo test --workspace --lib --bins --locked
+    cargo test --workspace --lib --bins --locked || return
     cargo test --workspace --doc --locked
 }
 build() {
-    cargo build --release --workspace --locked
+    cargo build --release --workspace --locked || return
     # What makes things go wrong on purpose is for test builds alone.
     if grep -q 'voxlane injected this panic' "$RELEASE/voxlane"; then die "the release binary can inject faults"; fi
 }
@@ -38,8 +38,10 @@ e2e() {
         name=$(basename "$file" .rs)
         [[ " ${FAULTY[*]} " == *" $name "* ]] || plain+=(--test "$name")
     done
-    cargo test --release --locked "${plain[@]}" -- --test-threads=1
-    cargo test --release --locked --features fault-injection --test faults --test no_residue -- --test-threads=1
+    # Each step is called where bash no longer stops at a command that fails.
+    cargo test --release --locked --no-fail-fast "${plain[@]}" -- --test-threads=1 || return
+    cargo test --release --locked --features fault-injection --test faults --test no_residue -- --test-threads=1 ||
+        return
     build
 }
 # Everything at once for two minutes; `make soak` takes its time.
@@ -52,7 +54,7 @@ soak() {
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
 # Every seed and former finding through its target, then each target for some seconds.
 fuzz() {
-    cargo test --release --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked --test seeds
+    cargo test --release --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" --locked --test seeds || return
     scripts/fuzz.sh all 2
 }
 # The unsafe code that works on plain memory, under Miri; what calls DPDK or libipsec-mb cannot run there. Needs the nightly

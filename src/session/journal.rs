@@ -247,6 +247,9 @@ impl Journal {
             }
         }
         let capacity = capacity.max(entries.len());
+        // All memory that the journal will ever need.
+        entries.reserve_exact(capacity - entries.len());
+        numbers.reserve(capacity - numbers.len());
         let records = 2 * capacity as u64;
         let header = Header { records, run: recovered.run, clean: false, boot, checksum: None };
         let mut placed = vec![None; 2 * entries.len()];
@@ -264,7 +267,7 @@ impl Journal {
             header,
             capacity,
             evictable: None,
-            released: VecDeque::new(),
+            released: VecDeque::with_capacity(2 * capacity + 1),
             copy,
         };
         // From the first packet on, a copy left by a clean stop would promise too much.

@@ -36,9 +36,14 @@ pub(super) enum KeyRefused {
 }
 
 impl KeyBook {
-    /// Remembers `capacity` keys that were left.
+    /// Remembers `capacity` keys that were left. All memory that it will ever need is taken here.
     pub(super) fn new(capacity: usize) -> Self {
-        KeyBook { keys: HashMap::default(), order: VecDeque::new(), capacity: capacity.max(1) }
+        let capacity = capacity.max(1);
+        KeyBook {
+            keys: HashMap::with_capacity_and_hasher(capacity + capacity / 4, RandomState::default()),
+            order: VecDeque::with_capacity(capacity),
+            capacity,
+        }
     }
 
     /// Takes a key into use. `may_resume`: the journal knows where it has come to.
@@ -64,8 +69,7 @@ impl KeyBook {
         if was_left {
             return;
         }
-        self.order.push_back(key);
-        if self.order.len() > self.capacity
+        if self.order.len() == self.capacity
             && let Some(oldest) = self.order.pop_front()
             && let Entry::Occupied(mut entry) = self.keys.entry(oldest)
         {
@@ -75,6 +79,7 @@ impl KeyBook {
                 Use::Now { .. } => drop(entry.insert(Use::Now { was_left: false })),
             }
         }
+        self.order.push_back(key);
     }
 
     /// The same for a key with which nothing was sealed.
