@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::control::config::{Protection, RtcpPolicy};
 use crate::control::plan;
+use crate::control::rekey::RekeyError;
 use crate::control::reload::{self, ReloadReport};
 use crate::control::sessions::SessionError;
 use crate::dpdk::Memory;
@@ -354,6 +355,14 @@ fn a_change_keeps_the_session_and_releases_what_it_replaces() {
     assert_eq!(streams.source(a, false), Some(Endpoint::from(new.a.remote.expect("known"))));
     let accepts = |number| streams.profile(a).is_some_and(|profile| profile.accepts(number));
     assert!(accepts(96) && !accepts(0));
+
+    // It was sealed with from index 0 on.
+    let back = Session {
+        b: Leg { protection: config.sessions[0].b.protection.clone(), ..new.b.clone() },
+        ..new.clone()
+    };
+    let error = scene.sessions.change(back, &mut scene.hosts).expect_err("its key was left");
+    assert!(matches!(error, SessionError::Keys { leg: 'b', reason: RekeyError::KeyLeft }), "{error}");
 
     new.a.local.set_port(40_000);
     let error = scene.sessions.change(new, &mut scene.hosts).expect_err("a port stays");
